@@ -1,0 +1,1 @@
+//! NNGP and neural tangent kernels of infinitely wide networks, exactly

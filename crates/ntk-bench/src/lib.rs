@@ -1,0 +1,1 @@
+//! Experiments that rebuild the claims of the papers, and the benchmarks

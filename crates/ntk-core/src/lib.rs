@@ -1,0 +1,29 @@
+//! One description of a network for finite and infinite width, and the seam between providers and users of kernels.
+//!
+//! Depend on this crate if you write a kernel provider, a solver or a tool that reads architectures; depend on
+//! `ntk-analytic` for infinite-width kernels, on `ntk-empirical` for finite networks.
+//!
+//! * [`Net`]: an architecture as an immutable expression, built by constructors, matched with [`Net::kind`].
+//! * [`Activation`], [`Layer`], [`Variance`], [`Width`]: what it is made of, plain data.
+//! * [`KernelFn`]: anything that gives the block K(x₁, x₂); [`Batch`] in, [`KernelBlock`] out.
+//! * [`Tiled`], [`Cached`]: a kernel in, the same kernel out.
+//!
+//! Feature `serde` adds [`Net::to_json`](Net) and `Net::from_json`, and `Serialize`/`Deserialize` for descriptions.
+
+mod activation;
+mod adaptor;
+mod batch;
+mod error;
+mod kernel;
+mod net;
+mod units;
+
+pub use ndarray;
+
+pub use activation::{Activation, Parity};
+pub use adaptor::{Cached, Progress, Tiled};
+pub use batch::Batch;
+pub use error::Error;
+pub use kernel::{KernelBlock, KernelDiag, KernelFn, Which};
+pub use net::{Affine, Facts, Law, Layer, Mean, Net, NetKind, Parameterization, Shape};
+pub use units::{DropRate, Rate, Variance, Width};

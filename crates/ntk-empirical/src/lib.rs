@@ -1,0 +1,1 @@
+//! Finite-width networks on candle: tangent kernels without Jacobians, linearization, training
