@@ -1,1 +1,23 @@
-//! The linear algebra that kernels need, in and out of ndarray: Cholesky, symmetric eigensystems, triangular solves
+//! The linear algebra that kernels need, over faer, with ndarray in and out: so that no other crate meets faer.
+//!
+//! Depend on this crate if you factor kernel matrices of your own; solvers for training are in `ntk-dynamics`.
+//!
+//! * [`Symmetric`]: a matrix checked once; what every factorization takes.
+//! * [`Cholesky`]: factor a positive definite matrix once, solve many times; log-determinant.
+//! * [`SymmetricEigen`]: eigenvalues in ascending order with orthonormal eigenvectors; rank, condition number.
+//! * [`product`]: A · B on all cores.
+//!
+//! A symmetric matrix reads the same by rows and by columns, so nothing is transposed on the way to faer.
+//! Feature `rayon` (default) uses all threads of the global rayon pool; results agree to rounding on any number.
+
+mod bridge;
+mod cholesky;
+mod eigen;
+mod error;
+mod symmetric;
+
+pub use bridge::product;
+pub use cholesky::Cholesky;
+pub use eigen::{SymmetricEigen, eigenvalues};
+pub use error::Error;
+pub use symmetric::Symmetric;

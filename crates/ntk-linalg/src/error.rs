@@ -1,0 +1,68 @@
+//! What can be wrong with a matrix or a right-hand side.
+
+/// Errors of `ntk-linalg`.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A symmetric matrix must be square.
+    #[error("a symmetric matrix is square, not {rows} × {columns}")]
+    NotSquare {
+        /// Rows given.
+        rows: usize,
+        /// Columns given.
+        columns: usize,
+    },
+    /// A matrix without entries.
+    #[error("a matrix needs at least one row")]
+    Empty,
+    /// NaN or infinity.
+    #[error("entry ({row}, {column}) = {value} is not finite")]
+    NonFinite {
+        /// Row of the first such entry.
+        row: usize,
+        /// Its column.
+        column: usize,
+        /// Its value.
+        value: f64,
+    },
+    /// The two triangles differ by more than rounding.
+    #[error(
+        "entries ({row}, {column}) and ({column}, {row}) differ by {difference:e}, more than 1e-10 of the largest entry {largest:e}: symmetrize the matrix if the difference is meant to be noise"
+    )]
+    NotSymmetric {
+        /// Row of the first such pair, the larger index.
+        row: usize,
+        /// Its column.
+        column: usize,
+        /// The modulus of the difference.
+        difference: f64,
+        /// The largest modulus of an entry.
+        largest: f64,
+    },
+    /// A pivot of Cholesky's factorization is negative, or zero up to rounding.
+    #[error(
+        "the matrix is not positive definite to working precision: pivot {pivot} is {value:e}; add a ridge to the diagonal, or use the eigensystem"
+    )]
+    NotPositiveDefinite {
+        /// Index of the pivot.
+        pivot: usize,
+        /// Its value: the variance left of coordinate `pivot` given those before it.
+        value: f64,
+    },
+    /// The eigenvalue iteration did not end, which needs extreme entries.
+    #[error(
+        "the eigenvalue iteration did not converge: rescale the matrix, whose largest entry is {largest:e}"
+    )]
+    NoConvergence {
+        /// The largest modulus of an entry.
+        largest: f64,
+    },
+    /// Two operands that do not fit.
+    #[error("the right operand needs {expected} rows, not {rows}")]
+    Rows {
+        /// Rows that fit.
+        expected: usize,
+        /// Rows given.
+        rows: usize,
+    },
+}
