@@ -1,0 +1,280 @@
+//! `Analytic`: the kernels of a network at infinite width, computed tile by tile on all cores.
+
+use ndarray::{Array1, Array2, ArrayViewMut2, Axis, s};
+use ntk_core::{Batch, KernelBlock, KernelDiag, KernelFn, Net, Which};
+#[cfg(feature = "rayon")]
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
+use crate::input::{self, Directions};
+use crate::pass::{self, Request, Sides, Stage};
+use crate::plan::{self, Node};
+use crate::row::{self, Place, RUN, Scratch};
+use crate::{Error, Rules};
+
+/// Rows and columns of a tile: its Gram product and its results fit the second-level cache.
+const TILE: usize = RUN;
+
+/// Error bound of quadrature, relative to √(V₁₁V₂₂), unless [`Rules::tolerance`] says otherwise.
+const TOLERANCE: f64 = 1e-12;
+
+/// The kernels of a network at infinite width: `nngp` = σ_w² E φφ + σ_b² of the last layer and so on, per output.
+///
+/// Inputs enter by their uncentered second moments x·x′/d. Values are for one output; the kernel of several outputs is
+/// K ⊗ I. Fixed widths in the middle of a network are treated as wide, except that standard parameterization and
+/// concatenation read them.
+///
+/// Peak memory for an (n₁, n₂) block of inputs with d features and L layers: the result, 8(n₁ + n₂)(d + 6L) bytes for
+/// the samples, and under 1 MiB a core.
+///
+/// # Source
+/// \[lee2019wide\] equations (14)–(15) and \[jacot2018neural\] Theorem 1; our σ_w² and σ_b² are variances.
+pub struct Analytic {
+    net: Net,
+    node: Node,
+    tolerance: f64,
+}
+
+impl std::fmt::Debug for Analytic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Analytic").field("net", &self.net).field("tolerance", &self.tolerance).finish_non_exhaustive()
+    }
+}
+
+impl Analytic {
+    /// Resolves a network of layers whose limits are known.
+    ///
+    /// # Errors
+    /// What has no limit is refused here: [`Error::NotGaussian`], [`Error::NotCentered`],
+    /// [`Error::CorrelatedBranches`], [`Error::InputDropout`], [`Error::SymbolicWidth`], unknown names; and
+    /// descriptions that are wrong in themselves.
+    pub fn new(net: Net) -> Result<Self, Error> {
+        Self::with_rules(net, &Rules::new())
+    }
+
+    /// The same with rules for custom activations and layers.
+    ///
+    /// # Errors
+    /// As [`Analytic::new`].
+    pub fn with_rules(net: Net, rules: &Rules) -> Result<Self, Error> {
+        let node = plan::plan(&net, rules)?;
+        Ok(Analytic { net, node, tolerance: rules.tolerance.unwrap_or(TOLERANCE) })
+    }
+
+    /// The network.
+    pub fn net(&self) -> &Net {
+        &self.net
+    }
+
+    fn evaluate(&self, rows: Directions, columns: Option<Directions>, features: usize) -> Result<Evaluated, Error> {
+        self.net.output_shape(&ntk_core::Shape::vector(features))?;
+        let other = columns.as_ref().unwrap_or(&rows);
+        let mut q: Sides = [rows.variance.clone(), other.variance.clone()];
+        let stage = pass::pass(&self.node, &mut q, &Request { features, tolerance: self.tolerance })?;
+        Ok(Evaluated { stage, roots: pass::roots(&q), rows, columns })
+    }
+}
+
+impl KernelFn for Analytic {
+    type Error = Error;
+
+    fn block(&self, x1: Batch<'_>, x2: Batch<'_>, which: Which) -> Result<KernelBlock, Error> {
+        Batch::check_pair(x1, x2)?;
+        self.evaluate(Directions::new(x1), Some(Directions::new(x2)), x1.features())?.block(which)
+    }
+
+    fn symmetric(&self, x: Batch<'_>, which: Which) -> Result<KernelBlock, Error> {
+        x.check()?;
+        self.evaluate(Directions::new(x), None, x.features())?.block(which)
+    }
+
+    fn diag(&self, x: Batch<'_>, which: Which) -> Result<KernelDiag, Error> {
+        x.check()?;
+        self.evaluate(Directions::new(x), None, x.features())?.diag(which)
+    }
+}
+
+/// A network with the numbers of the samples at hand.
+struct Evaluated {
+    stage: Stage,
+    /// √q of the output.
+    roots: Sides,
+    rows: Directions,
+    /// None where the columns are the rows.
+    columns: Option<Directions>,
+}
+
+/// One tile and where its results go: `upper` at (rows, columns), `lower` mirrored.
+struct Tile<'a> {
+    rows: (usize, usize),
+    columns: (usize, usize),
+    nngp: Option<Target<'a>>,
+    ntk: Option<Target<'a>>,
+}
+
+struct Target<'a> {
+    upper: ArrayViewMut2<'a, f64>,
+    lower: Option<ArrayViewMut2<'a, f64>>,
+}
+
+impl Evaluated {
+    fn is_symmetric(&self) -> bool {
+        self.columns.is_none()
+    }
+
+    fn columns(&self) -> &Directions {
+        self.columns.as_ref().unwrap_or(&self.rows)
+    }
+
+    fn block(&self, which: Which) -> Result<KernelBlock, Error> {
+        let shape = (self.roots[0].len(), self.roots[1].len());
+        let zeros = |wanted: bool| wanted.then(|| Array2::<f64>::zeros(shape));
+        let mut block = KernelBlock { nngp: zeros(which.nngp()), ntk: zeros(which.ntk()) };
+        let mut tiles = self.tiles(shape);
+        for (kernel, choose) in [
+            (&mut block.nngp, (|tile| &mut tile.nngp) as for<'a, 'b> fn(&'a mut Tile<'b>) -> &'a mut Option<Target<'b>>),
+            (&mut block.ntk, |tile| &mut tile.ntk),
+        ] {
+            if let Some(kernel) = kernel {
+                let targets = targets(kernel.view_mut(), self.is_symmetric());
+                tiles.iter_mut().zip(targets).for_each(|(tile, target)| *choose(tile) = Some(target));
+            }
+        }
+        #[cfg(feature = "rayon")]
+        let finite = tiles.into_par_iter().map_init(Work::default, |work, tile| self.fill(tile, work)).all(|ok| ok);
+        #[cfg(not(feature = "rayon"))]
+        let finite = {
+            let mut work = Work::default();
+            tiles.into_iter().all(|tile| self.fill(tile, &mut work))
+        };
+        if finite { Ok(block) } else { Err(Error::Overflow { at: "net".to_owned(), value: f64::NAN }) }
+    }
+
+    fn tiles<'a>(&self, shape: (usize, usize)) -> Vec<Tile<'a>> {
+        let range = |tile: usize, n: usize| (tile * TILE, n.min((tile + 1) * TILE));
+        let columns = shape.1.div_ceil(TILE);
+        (0..shape.0.div_ceil(TILE))
+            .flat_map(|i| (if self.is_symmetric() { i } else { 0 }..columns).map(move |j| (i, j)))
+            .map(|(i, j)| Tile { rows: range(i, shape.0), columns: range(j, shape.1), nngp: None, ntk: None })
+            .collect()
+    }
+
+    /// Computes one tile; false if a value is not finite.
+    fn fill(&self, mut tile: Tile<'_>, work: &mut Work) -> bool {
+        let (height, width) = (tile.rows.1 - tile.rows.0, tile.columns.1 - tile.columns.0);
+        let mut gaps = work.gaps.slice_mut(s![..height, ..width]);
+        let x = self.rows.rows(tile.rows.0, tile.rows.1);
+        let y = self.columns().rows(tile.columns.0, tile.columns.1);
+        input::signed_gaps(x, y, gaps.view_mut());
+        let on_diagonal = self.is_symmetric() && tile.rows.0 == tile.columns.0;
+        let ntk_length = if tile.ntk.is_some() { width } else { 0 };
+        let mut finite = true;
+        for (k, mut gap) in gaps.rows_mut().into_iter().enumerate() {
+            let place =
+                Place { i: tile.rows.0 + k, j0: tile.columns.0, diagonal: on_diagonal.then_some(k) };
+            let ntk = &mut work.ntk[..ntk_length];
+            ntk.fill(0.0);
+            // A row of a standard-layout array is contiguous; the alternative is never taken.
+            let Some(gap) = gap.as_slice_mut() else { return false };
+            row::run(&self.stage, place, gap, ntk, &mut work.scratch);
+            if let Some(target) = &mut tile.nngp {
+                let root = self.roots[0][place.i];
+                let columns = &self.roots[1][tile.columns.0..tile.columns.1];
+                gap.iter_mut().zip(columns).for_each(|(gap, column)| *gap = row::covariance(root * column, *gap));
+                finite &= target.put(k, gap);
+            }
+            if let Some(target) = &mut tile.ntk {
+                finite &= target.put(k, ntk);
+            }
+        }
+        for target in [tile.nngp, tile.ntk].into_iter().flatten() {
+            target.mirror(on_diagonal);
+        }
+        finite
+    }
+
+    fn diag(&self, which: Which) -> Result<KernelDiag, Error> {
+        let n = self.roots[0].len();
+        let nngp = which.nngp().then(|| self.roots[0].iter().map(|root| root * root).collect::<Array1<f64>>());
+        let mut scratch = Scratch::default();
+        let ntk = which.ntk().then(|| {
+            let one = |i| {
+                let (mut gap, mut ntk) = ([0.0], [0.0]);
+                if self.rows.variance[i] == 0.0 {
+                    gap[0] = 1.0;
+                }
+                row::run(&self.stage, Place { i, j0: i, diagonal: Some(0) }, &mut gap, &mut ntk, &mut scratch);
+                ntk[0]
+            };
+            (0..n).map(one).collect::<Array1<f64>>()
+        });
+        let infinite = [&nngp, &ntk].into_iter().flatten().flatten().copied().find(|value| !value.is_finite());
+        match infinite {
+            Some(value) => Err(Error::Overflow { at: "net".to_owned(), value }),
+            None => Ok(KernelDiag { nngp, ntk }),
+        }
+    }
+}
+
+/// Buffers of one thread.
+struct Work {
+    gaps: Array2<f64>,
+    ntk: Vec<f64>,
+    scratch: Scratch,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Work { gaps: Array2::zeros((TILE, TILE)), ntk: vec![0.0; TILE], scratch: Scratch::default() }
+    }
+}
+
+impl Target<'_> {
+    fn put(&mut self, row: usize, values: &[f64]) -> bool {
+        self.upper.row_mut(row).iter_mut().zip(values).for_each(|(to, from)| *to = *from);
+        // 0 · v is 0 for a finite v and NaN otherwise.
+        values.iter().map(|v| 0.0 * v).sum::<f64>() == 0.0
+    }
+
+    /// Copies the tile to the other side of the diagonal; a tile on the diagonal copies its own upper triangle.
+    fn mirror(mut self, on_diagonal: bool) {
+        if on_diagonal {
+            for i in 1..self.upper.nrows() {
+                for j in 0..i {
+                    self.upper[[i, j]] = self.upper[[j, i]];
+                }
+            }
+        }
+        if let Some(mut lower) = self.lower {
+            lower.assign(&self.upper.t());
+        }
+    }
+}
+
+/// Splits a kernel into the tiles of [`Evaluated::tiles`], in the same order.
+fn targets(kernel: ArrayViewMut2<'_, f64>, symmetric: bool) -> Vec<Target<'_>> {
+    let mut bands: Vec<Vec<Option<ArrayViewMut2<'_, f64>>>> = split(kernel, Axis(0))
+        .into_iter()
+        .map(|band| split(band, Axis(1)).into_iter().map(Some).collect())
+        .collect();
+    let mut targets = Vec::new();
+    for i in 0..bands.len() {
+        for j in if symmetric { i } else { 0 }..bands[i].len() {
+            if let Some(upper) = bands[i][j].take() {
+                let lower = if symmetric && i != j { bands[j][i].take() } else { None };
+                targets.push(Target { upper, lower });
+            }
+        }
+    }
+    targets
+}
+
+fn split(mut view: ArrayViewMut2<'_, f64>, axis: Axis) -> Vec<ArrayViewMut2<'_, f64>> {
+    let mut parts = Vec::new();
+    while view.len_of(axis) > TILE {
+        let (part, rest) = view.split_at(axis, TILE);
+        parts.push(part);
+        view = rest;
+    }
+    parts.push(view);
+    parts
+}

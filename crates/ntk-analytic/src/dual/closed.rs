@@ -1,0 +1,144 @@
+//! Closed forms: one formula a pair, with what depends on a single variance computed once for each sample.
+
+use std::array::from_fn;
+
+use super::Prepared;
+use crate::Error;
+
+/// A dual activation in closed form, with N factors for each sample.
+pub(super) trait ClosedForm<const N: usize>: Send + Sync {
+    /// E φ(u)² for E u² = q; not finite where it does not exist.
+    fn variance(&self, q: f64) -> f64;
+
+    /// What the formula needs of one sample of pre-activation variance q.
+    fn factors(&self, q: f64) -> [f64; N];
+
+    /// The signed gap of the activations and the slope, from the signed gap of the pre-activations.
+    fn pair(&self, a: &[f64; N], b: &[f64; N], gap: f64) -> (f64, f64);
+}
+
+/// Variances above this, after the scaling of the argument, have no use, and their products overflow.
+pub(super) const LARGEST: f64 = 1e140;
+
+/// The error of a second moment that does not exist or overflows.
+pub(super) fn no_moment(name: &str, variance: f64) -> Error {
+    let reason = "it is infinite or too large; lower the variances of the layer before, or normalize";
+    Error::Expectation { activation: name.to_owned(), variance, reason }
+}
+
+struct Closed<F, const N: usize> {
+    form: F,
+    rows: [Vec<f64>; N],
+    columns: [Vec<f64>; N],
+    variances: (Vec<f64>, Vec<f64>),
+    /// Columns of output variance 0, which have no correlation.
+    blank: Vec<usize>,
+}
+
+pub(super) fn prepare_closed<F: ClosedForm<N> + 'static, const N: usize>(
+    form: F,
+    name: &str,
+    q1: &[f64],
+    q2: &[f64],
+) -> Result<Box<dyn Prepared>, Error> {
+    let variances = |q: &[f64]| -> Result<Vec<f64>, Error> {
+        q.iter()
+            .map(|&q| {
+                let (v, f) = (form.variance(q), form.factors(q));
+                // By Cauchy–Schwarz the slope of a pair is finite where both diagonal ones are.
+                let slope = form.pair(&f, &f, if q > 0.0 { 0.0 } else { 1.0 }).1;
+                if q <= LARGEST && v.is_finite() && slope.is_finite() {
+                    Ok(v)
+                } else {
+                    Err(no_moment(name, q))
+                }
+            })
+            .collect()
+    };
+    let factors = |q: &[f64]| -> [Vec<f64>; N] {
+        let samples: Vec<[f64; N]> = q.iter().map(|&q| form.factors(q)).collect();
+        from_fn(|k| samples.iter().map(|f| f[k]).collect())
+    };
+    let variances = (variances(q1)?, variances(q2)?);
+    let blank = (0..q2.len()).filter(|&j| variances.1[j] == 0.0).collect();
+    let (rows, columns) = (factors(q1), factors(q2));
+    Ok(Box::new(Closed { form, rows, columns, variances, blank }))
+}
+
+impl<F: ClosedForm<N>, const N: usize> Prepared for Closed<F, N> {
+    fn variances(&self) -> (&[f64], &[f64]) {
+        (&self.variances.0, &self.variances.1)
+    }
+
+    fn row(&self, i: usize, j0: usize, gap: &mut [f64], slope: Option<&mut [f64]>) {
+        let n = gap.len();
+        let a: [f64; N] = from_fn(|k| self.rows[k][i]);
+        let columns: [&[f64]; N] = from_fn(|k| &self.columns[k][j0..j0 + n]);
+        match slope {
+            Some(slope) => {
+                for (j, (gap, slope)) in gap.iter_mut().zip(slope).enumerate() {
+                    (*gap, *slope) = self.form.pair(&a, &from_fn(|k| columns[k][j]), *gap);
+                }
+            }
+            None => {
+                for (j, gap) in gap.iter_mut().enumerate() {
+                    *gap = self.form.pair(&a, &from_fn(|k| columns[k][j]), *gap).0;
+                }
+            }
+        }
+        if self.variances.0[i] == 0.0 {
+            gap.fill(1.0);
+        } else {
+            let first = self.blank.partition_point(|&j| j < j0);
+            for &j in self.blank[first..].iter().take_while(|&&j| j < j0 + n) {
+                gap[j - j0] = 1.0;
+            }
+        }
+    }
+}
+
+/// 1 − ω from ω = V₁₂/√(V₁₁V₂₂) ≥ 0 and δᵢ = (Vᵢᵢ − V₁₂)/√(V₁₁V₂₂), without cancellation where V₁₁ = V₂₂, and with an
+/// error far below the square root of the result elsewhere.
+#[inline(always)]
+pub(super) fn gap_of(omega: f64, delta: [f64; 2]) -> f64 {
+    // V₁₁V₂₂ − V₁₂² = V₁₂(d₁ + d₂) + d₁d₂ for dᵢ = Vᵢᵢ − V₁₂.
+    ((omega * (delta[0] + delta[1]) + delta[0] * delta[1]) / (1.0 + omega)).clamp(0.0, 1.0)
+}
+
+/// One parity of a dual at correlation |ρ|: its diagonal, its value and diagonal minus value, the last without
+/// cancellation.
+#[derive(Clone, Copy)]
+pub(super) struct Part {
+    pub diagonal: [f64; 2],
+    pub value: f64,
+    pub difference: [f64; 2],
+}
+
+impl Part {
+    /// The same for c·φ, given c².
+    #[inline(always)]
+    pub(super) fn times(self, c: f64) -> Self {
+        Part {
+            diagonal: self.diagonal.map(|x| c * x),
+            value: c * self.value,
+            difference: self.difference.map(|x| c * x),
+        }
+    }
+}
+
+/// The signed gap of φ from the duals of its odd and even parts (E of a mixed product is 0): V₁₂ = ±odd + even.
+#[inline(always)]
+pub(super) fn combine(gap: f64, odd: Part, even: Part) -> f64 {
+    let sum = |x: [f64; 2], y: [f64; 2]| [x[0] + y[0], x[1] + y[1]];
+    let plus = |p: Part| p.diagonal.map(|d| d + p.value);
+    let v = sum(odd.diagonal, even.diagonal);
+    let norm = v[0].sqrt() * v[1].sqrt();
+    let (value, differences) = if gap.is_sign_positive() {
+        (odd.value + even.value, sum(odd.difference, even.difference))
+    } else if even.value >= odd.value {
+        (even.value - odd.value, sum(plus(odd), even.difference))
+    } else {
+        (even.value - odd.value, sum(odd.difference, plus(even)))
+    };
+    gap_of(value.abs() / norm, differences.map(|d| d / norm)).copysign(value)
+}

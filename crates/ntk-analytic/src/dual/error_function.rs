@@ -1,0 +1,140 @@
+//! erf and the exact GELU: two arcs whose differences replace the differences of their values.
+//!
+//! Sources: Williams, "Computing with infinite networks" (1997) for erf; [lee2019wide]; Tsuchida, Pearce, van der
+//! Heide, Roosta and Gallagher, "Avoiding kernel fixed points" (2021) for GELU.
+
+use std::f64::consts::{FRAC_1_PI, FRAC_2_PI, PI};
+
+use super::closed::{ClosedForm, LARGEST, Part, combine};
+
+/// α(x) = arcsin(x/(1 + x)) = atan2(x, √(1 + 2x)).
+fn diagonal_arc(x: f64) -> f64 {
+    x.atan2((1.0 + 2.0 * x).sqrt())
+}
+
+/// What both activations need of a pair with scaled variances x₁, x₂ and correlation r = 1 − u ≥ 0.
+#[derive(Clone, Copy)]
+struct Arcs {
+    /// √(x₁x₂).
+    root: f64,
+    /// 1 − r².
+    w: f64,
+    /// D = (1 + x₁)(1 + x₂) − x₁₂², and its root.
+    d: f64,
+    root_d: f64,
+    /// arcsin(x₁₂/√((1 + x₁)(1 + x₂))), and the diagonal arcs minus it.
+    part: Part,
+    /// xᵢ − x₁₂.
+    excess: [f64; 2],
+}
+
+/// x, √x, √(1 + 2x), α(x) of one sample.
+type Sample = [f64; 4];
+
+fn sample(x: f64) -> Sample {
+    [x, x.sqrt(), (1.0 + 2.0 * x).sqrt(), diagonal_arc(x)]
+}
+
+#[inline(always)]
+fn arcs(a: &Sample, b: &Sample, u: f64) -> Arcs {
+    let (r, w) = (1.0 - u, u * (2.0 - u));
+    let root = a[1] * b[1];
+    let d = 1.0 + (a[0] + b[0]) + (a[0] * b[0]) * w;
+    let root_d = d.sqrt();
+    let x12 = r * root;
+    let one = |s: &Sample, o: &Sample| {
+        let &[x, sigma, e, _] = s;
+        // σ₁ − rσ₂ and the tangent of α₁ − α₁₂, expanded so that nothing of order 1 is subtracted.
+        let step = (sigma - o[1]) + u * o[1];
+        let bracket = step * (sigma + r * o[1]) + x * o[0] * w;
+        let below = (sigma * root_d + r * o[1] * e).max(f64::MIN_POSITIVE) * (root_d * e + x * x12);
+        (sigma * step, (sigma * (1.0 + x) * bracket / below).atan())
+    };
+    let ((e1, d1), (e2, d2)) = (one(a, b), one(b, a));
+    let part = Part { diagonal: [a[3], b[3]], value: x12.atan2(root_d), difference: [d1, d2] };
+    Arcs { root, w, d, root_d, part, excess: [e1, e2] }
+}
+
+/// a·erf(bx) + c: V = a² (2/π) arcsin(2b²q₁₂/√((1 + 2b²q₁₁)(1 + 2b²q₂₂))) + c².
+pub(super) struct Erf {
+    pub a: f64,
+    pub b: f64,
+    pub c: f64,
+}
+
+impl Erf {
+    /// ½ erf(x/2.402…) + ½.
+    pub(super) const SIGMOID_LIKE: Erf = Erf { a: 0.5, b: 1.0 / 2.402_056_353_171_979_6, c: 0.5 };
+
+    fn scaled(&self, q: f64) -> f64 {
+        2.0 * self.b * self.b * q
+    }
+}
+
+impl ClosedForm<4> for Erf {
+    fn variance(&self, q: f64) -> f64 {
+        let x = self.scaled(q);
+        if x <= LARGEST { self.a * self.a * FRAC_2_PI * diagonal_arc(x) + self.c * self.c } else { f64::NAN }
+    }
+
+    fn factors(&self, q: f64) -> [f64; 4] {
+        sample(self.scaled(q))
+    }
+
+    #[inline(always)]
+    fn pair(&self, x: &[f64; 4], y: &[f64; 4], gap: f64) -> (f64, f64) {
+        let &Erf { a, b, c } = self;
+        let arcs = arcs(x, y, gap.abs());
+        let constant = Part { diagonal: [c * c; 2], value: c * c, difference: [0.0; 2] };
+        let gap = combine(gap, arcs.part.times(a * a * FRAC_2_PI), constant);
+        (gap, a * a * b * b * 4.0 * FRAC_1_PI / arcs.root_d)
+    }
+}
+
+/// x Φ(x) = x/2 + (x/2) erf(x/√2), a line and an even function: with D = (1 + q₁₁)(1 + q₂₂) − q₁₂² and
+/// N = q₁₁q₂₂(1 − ρ²) + (2 + q₁₁ + q₂₂) q₁₂²/((1 + q₁₁)(1 + q₂₂)), the latter has the dual
+/// [N/√D + q₁₂ arcsin(q₁₂/√((1 + q₁₁)(1 + q₂₂)))]/(2π).
+pub(super) struct Gelu;
+
+impl ClosedForm<4> for Gelu {
+    fn variance(&self, q: f64) -> f64 {
+        let even = 2.0 * q * (q / (1.0 + q)) / (1.0 + 2.0 * q).sqrt() + q * diagonal_arc(q);
+        0.25 * q + even / (2.0 * PI)
+    }
+
+    fn factors(&self, q: f64) -> [f64; 4] {
+        sample(q)
+    }
+
+    #[inline(always)]
+    fn pair(&self, a: &[f64; 4], b: &[f64; 4], gap: f64) -> (f64, f64) {
+        let Arcs { root, w, d, root_d, part: arc, excess } = arcs(a, b, gap.abs());
+        let (sum, product) = (a[0] + b[0], a[0] * b[0]);
+        let all = (1.0 + a[0]) * (1.0 + b[0]);
+        let q12 = (1.0 - gap.abs()) * root;
+        let n = product * w + (2.0 + sum) * (q12 * (q12 / all));
+        let diagonal = |s: &Sample| 2.0 * s[0] * (s[0] / (1.0 + s[0])) / s[2] + s[0] * s[3];
+        // N₁₁/√D₁₁ − N/√D and q₁₁α₁₁ − q₁₂α₁₂, each through differences of its parts.
+        let difference = |s: &Sample, o: &Sample, excess: f64, arc_difference: f64| {
+            let ([q, _, e, arc], other) = (*s, o[0]);
+            let squares = excess * (q + q12);
+            let dn = q * (q - other) + (1.0 - q) / (1.0 + q) * squares + (other - q) * (q12 * (q12 / all));
+            let dd = (1.0 + q) * (other - q) + squares;
+            let quotient = dn / e + n / root_d * (dd / (e * (e + root_d)));
+            quotient + excess * arc + q12 * arc_difference
+        };
+        let line = Part { diagonal: [a[0], b[0]], value: q12, difference: excess };
+        let even = Part {
+            diagonal: [diagonal(a), diagonal(b)],
+            value: n / root_d + q12 * arc.value,
+            difference: [
+                difference(a, b, excess[0], arc.difference[0]),
+                difference(b, a, excess[1], arc.difference[1]),
+            ],
+        };
+        let odd_slope =
+            arc.value + q12 * (((1.0 + sum) * (3.0 + sum) + product + (2.0 + sum) * product * w) / all) / (d * root_d);
+        let slope = 0.25 + odd_slope.copysign(gap) / (2.0 * PI);
+        (combine(gap, line.times(0.25), even.times(1.0 / (2.0 * PI))), slope)
+    }
+}

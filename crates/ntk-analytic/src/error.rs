@@ -1,0 +1,114 @@
+//! What has no known limit, and what does not fit.
+
+/// Errors of `ntk-analytic`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The description or the inputs are wrong in themselves.
+    #[error(transparent)]
+    Core(#[from] ntk_core::Error),
+    /// A layer whose limit needs a Gaussian input.
+    #[error("{layer} at {at} must read the output of an affine layer, whose channels are Gaussian: put Net::dense before it")]
+    NotGaussian {
+        /// The layer's name.
+        layer: String,
+        /// Where in the network.
+        at: String,
+    },
+    /// A layer whose limit needs channels of mean zero.
+    #[error("{layer} at {at} must read channels of mean zero: put it after an affine layer, before the nonlinearity")]
+    NotCentered {
+        /// The layer's name.
+        layer: String,
+        /// Where in the network.
+        at: String,
+    },
+    /// Dropout that acts on the finitely many input features.
+    #[error("dropout at {at} acts on the input features, where its noise does not average out: put an affine layer before it")]
+    InputDropout {
+        /// Where in the network.
+        at: String,
+    },
+    /// Branches whose kernels do not simply add or multiply.
+    #[error("the branches of the {combinator} at {at} are correlated, since {count} of them {defect}: end all but one in Net::dense")]
+    CorrelatedBranches {
+        /// `sum` or `product`.
+        combinator: &'static str,
+        /// Where in the network.
+        at: String,
+        /// Number of branches with the defect.
+        count: usize,
+        /// What they lack.
+        defect: &'static str,
+    },
+    /// A name without a rule.
+    #[error("no dual activation is registered under the name {name:?}: use Rules::activation")]
+    UnknownActivation {
+        /// The name.
+        name: String,
+    },
+    /// A name without a rule.
+    #[error("no layer is registered under the name {name:?}: use Rules::layer")]
+    UnknownLayer {
+        /// The name.
+        name: String,
+    },
+    /// Standard parameterization without a width.
+    #[error("the NTK of the standard parameterization at {at} grows with the width n: take the network with Net::at_width(n)")]
+    SymbolicWidth {
+        /// Where in the network.
+        at: String,
+    },
+    /// An expectation that does not exist or does not fit a double.
+    #[error("E φ² of {activation} at variance {variance:e} is not a finite number: {reason}")]
+    Expectation {
+        /// The activation's name.
+        activation: String,
+        /// Variance of its input.
+        variance: f64,
+        /// Why, and what to change.
+        reason: &'static str,
+    },
+    /// Three numbers that are no covariance.
+    #[error("q11 = {q11}, q22 = {q22}, q12 = {q12} is not a covariance: variances are finite and at least 0, and q12² ≤ q11 q22")]
+    NotCovariance {
+        /// First variance.
+        q11: f64,
+        /// Second variance.
+        q22: f64,
+        /// Covariance.
+        q12: f64,
+    },
+    /// A quadrature that did not reach its tolerance.
+    #[error("the quadrature of {activation} reached {reached:e} and not the tolerance {asked:e}: list its kinks, or ask for less")]
+    Quadrature {
+        /// The activation's name.
+        activation: String,
+        /// Error bound reached, relative.
+        reached: f64,
+        /// Tolerance asked for.
+        asked: f64,
+    },
+    /// A tolerance that no quadrature can meet.
+    #[error("a quadrature tolerance lies between 1e-14 and 1, not {value}")]
+    Tolerance {
+        /// The number given.
+        value: f64,
+    },
+    /// A variance that left the range of a double.
+    #[error("the variance after {at} is {value}, not a finite number: lower the weight variances of the network")]
+    Overflow {
+        /// Where in the network.
+        at: String,
+        /// The value found.
+        value: f64,
+    },
+    /// Layer normalization of a sample without variance.
+    #[error("layer_norm at {at} divides by the variance of sample {sample}, which is 0: give it an epsilon or the layer before it a bias")]
+    ZeroVariance {
+        /// Where in the network.
+        at: String,
+        /// The sample.
+        sample: usize,
+    },
+}

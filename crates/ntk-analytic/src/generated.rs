@@ -1,0 +1,3 @@
+//! What `cargo xtask codegen` has made.
+
+pub(crate) mod polynomials;
