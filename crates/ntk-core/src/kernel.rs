@@ -73,6 +73,10 @@ pub trait KernelFn {
     /// # Errors
     /// As [`KernelFn::block`].
     fn diag(&self, x: Batch<'_>, which: Which) -> Result<KernelDiag, Self::Error> {
+        if x.is_empty() {
+            // Nothing to loop over: let the provider refuse in its own words.
+            self.symmetric(x, which)?;
+        }
         let mut diag = KernelDiag {
             nngp: which.nngp().then(|| Array1::zeros(x.len())),
             ntk: which.ntk().then(|| Array1::zeros(x.len())),

@@ -5,3 +5,5 @@
 //! * [`golden`]: reference values of other programs and of 60-digit arithmetic.
 
 pub mod golden;
+pub mod laws;
+pub mod strategies;

@@ -1,0 +1,19 @@
+//! Random networks, activations, inputs and Gram matrices for proptest, all of which shrink to something readable.
+//!
+//! ```
+//! use ntk_core::{Net, Shape};
+//! use ntk_testkit::strategies;
+//! use proptest::prelude::*;
+//!
+//! proptest!(|(net in strategies::any_net())| {
+//!     prop_assert_eq!(Net::from_json(&net.to_json())?, net);
+//! });
+//! ```
+
+mod activation;
+mod inputs;
+mod net;
+
+pub use activation::{activation, homogeneous_activation, smooth_activation, tame_activation};
+pub use inputs::{Gram, gaussian_inputs, gram, inputs, nasty_inputs, singular_gram, spherical_inputs};
+pub use net::{affine, analytic_net, any_net, variance};
