@@ -229,6 +229,8 @@ impl Activation {
             Activation::Rbf { gamma } => {
                 std::f64::consts::SQRT_2 * ((2.0 * gamma).sqrt() * x + FRAC_PI_4).sin()
             }
+            // Also where the exponential overflows.
+            Activation::Exp { a: 0.0, .. } | Activation::Gaussian { a: 0.0, .. } => 0.0,
             Activation::Exp { a, b } => a * (b * x).exp(),
             Activation::Gaussian { a, b } => a * (b * x * x).exp(),
             Activation::Gabor => (-x * x).exp() * x.sin(),
@@ -273,9 +275,10 @@ impl Activation {
                 let b = (2.0 * gamma).sqrt();
                 std::f64::consts::SQRT_2 * b * (b * x + FRAC_PI_4).cos()
             }
+            Activation::Exp { a: 0.0, .. } | Activation::Gaussian { a: 0.0, .. } => 0.0,
             Activation::Exp { a, b } => a * b * (b * x).exp(),
-            Activation::Gaussian { a, b } => 2.0 * a * b * x * (b * x * x).exp(),
-            Activation::Gabor => (-x * x).exp() * (x.cos() - 2.0 * x * x.sin()),
+            Activation::Gaussian { a, b } => 2.0 * a * b * (x * (b * x * x).exp()),
+            Activation::Gabor => (-x * x).exp() * (x.cos() - 2.0 * (x * x.sin())),
             // heₙ′ = √n heₙ₋₁
             Activation::Hermite { degree: 0 } | Activation::Monomial { degree: 0 } => 0.0,
             Activation::Hermite { degree } => f64::from(degree).sqrt() * hermite(degree - 1, x),
@@ -381,16 +384,16 @@ impl Activation {
                 return refuse(parameter, value, "at least 0");
             }
         }
+        let finite = |parameter, list: &[f64]| match list.iter().find(|v| !v.is_finite()) {
+            Some(&value) => refuse(parameter, value, "finite numbers"),
+            None => Ok(()),
+        };
         match self {
             Activation::Polynomial { coefficients } if coefficients.is_empty() => {
                 refuse("coefficients", 0.0, "at least one coefficient")
             }
-            Activation::Polynomial { coefficients: list } | Activation::Custom { parameters: list, .. } => {
-                match list.iter().find(|c| !c.is_finite()) {
-                    Some(&value) => refuse("coefficients", value, "finite numbers"),
-                    None => Ok(()),
-                }
-            }
+            Activation::Polynomial { coefficients } => finite("coefficients", coefficients),
+            Activation::Custom { parameters, .. } => finite("parameters", parameters),
             Activation::Hermite { degree }
             | Activation::Monomial { degree }
             | Activation::RectifiedMonomial { degree }
@@ -448,6 +451,10 @@ fn hermite(degree: u32, x: f64) -> f64 {
     for k in 0..degree {
         let k = f64::from(k);
         (below, here) = (here, (x * here - k.sqrt() * below) / (k + 1.0).sqrt());
+        if here.is_infinite() {
+            // The leading term rules, with the sign of xⁿ; one step more would be ∞ − ∞.
+            return if degree.is_multiple_of(2) { f64::INFINITY } else { f64::INFINITY.copysign(x) };
+        }
     }
     here
 }

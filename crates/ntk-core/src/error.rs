@@ -53,6 +53,16 @@ pub enum Error {
         /// Width of the branch that differs.
         right: crate::Width,
     },
+    /// Branches side by side of which one grows with n and the other does not.
+    #[error(
+        "a concatenation of {left} and {right} channels has no width before n is known: take the network at_width(n), or give both branches hidden widths"
+    )]
+    MixedWidths {
+        /// Width of the branches before.
+        left: crate::Width,
+        /// Width of the branch that differs in kind.
+        right: crate::Width,
+    },
     /// A parameter of an activation out of its domain.
     #[error("{activation}: {parameter} = {value} is out of its domain ({domain})")]
     ActivationParameter {
@@ -106,6 +116,14 @@ pub enum Error {
     /// A tile of no entries.
     #[error("a tile needs at least one row: give Tiled::new a positive size")]
     ZeroTile,
+    /// A wrapped kernel that gives a block of the wrong shape.
+    #[error("the wrapped kernel gave a block of shape {got:?} for inputs that ask for {expected:?}")]
+    BlockShape {
+        /// (n₁, n₂) of the inputs.
+        expected: (usize, usize),
+        /// Shape of the block.
+        got: (usize, usize),
+    },
     /// The observer asked to stop.
     #[error("stopped by the observer after {done} of {total} tiles")]
     Cancelled {

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array2, s};
 
 use crate::{Batch, Error, KernelBlock, KernelFn, Which};
 
@@ -95,7 +95,7 @@ impl<K: KernelFn> KernelFn for Tiled<K> {
         for (index, (i, j)) in (0..tiles1).flat_map(|i| (0..tiles2).map(move |j| (i, j))).enumerate() {
             let (rows, columns) = (self.range(i, x1.len()), self.range(j, x2.len()));
             let tile = self.kernel.block(x1.range(rows.0, rows.1), x2.range(columns.0, columns.1), which);
-            whole.put(rows, columns, &tile.map_err(|e| Error::Kernel(Box::new(e)))?, false);
+            whole.put(rows, columns, &tile.map_err(|e| Error::Kernel(Box::new(e)))?, false)?;
             self.observe(Progress { done: index + 1, total: tiles1 * tiles2 })?;
         }
         Ok(whole.block)
@@ -110,7 +110,7 @@ impl<K: KernelFn> KernelFn for Tiled<K> {
             let (x1, x2) = (x.range(rows.0, rows.1), x.range(columns.0, columns.1));
             let tile =
                 if i == j { self.kernel.symmetric(x1, which) } else { self.kernel.block(x1, x2, which) };
-            whole.put(rows, columns, &tile.map_err(|e| Error::Kernel(Box::new(e)))?, i != j);
+            whole.put(rows, columns, &tile.map_err(|e| Error::Kernel(Box::new(e)))?, i != j)?;
             self.observe(Progress { done: index + 1, total: tiles * (tiles + 1) / 2 })?;
         }
         Ok(whole.block)
@@ -138,17 +138,30 @@ impl Whole {
         Whole { block: KernelBlock { nngp: zeros(which.nngp()), ntk: zeros(which.ntk()) } }
     }
 
-    fn put(&mut self, rows: (usize, usize), columns: (usize, usize), tile: &KernelBlock, mirror: bool) {
-        let copy = |to: &mut Option<Array2<f64>>, from: &Option<Array2<f64>>| {
-            if let (Some(to), Some(from)) = (to, from) {
-                let from: ArrayView2<'_, f64> = from.view();
-                to.slice_mut(s![rows.0..rows.1, columns.0..columns.1]).assign(&from);
+    /// Copies a tile to its place; a kernel that the tile does not hold is left out of the whole, too.
+    fn put(
+        &mut self,
+        rows: (usize, usize),
+        columns: (usize, usize),
+        tile: &KernelBlock,
+        mirror: bool,
+    ) -> Result<(), Error> {
+        let expected = (rows.1 - rows.0, columns.1 - columns.0);
+        let copy = |whole: &mut Option<Array2<f64>>, tile: &Option<Array2<f64>>| match (&mut *whole, tile) {
+            (_, Some(from)) if from.dim() != expected => Err(Error::BlockShape { expected, got: from.dim() }),
+            (Some(to), Some(from)) => {
+                to.slice_mut(s![rows.0..rows.1, columns.0..columns.1]).assign(from);
                 if mirror {
                     to.slice_mut(s![columns.0..columns.1, rows.0..rows.1]).assign(&from.t());
                 }
+                Ok(())
+            }
+            _ => {
+                *whole = None;
+                Ok(())
             }
         };
-        copy(&mut self.block.nngp, &tile.nngp);
-        copy(&mut self.block.ntk, &tile.ntk);
+        copy(&mut self.block.nngp, &tile.nngp)?;
+        copy(&mut self.block.ntk, &tile.ntk)
     }
 }

@@ -24,7 +24,8 @@ impl Net {
     /// The shape of the output for an input of a given shape.
     ///
     /// # Errors
-    /// Those of [`Net::check`], and [`Error::BranchWidths`] where branches do not fit.
+    /// Those of [`Net::check`]; [`Error::BranchWidths`] where branches of a sum or product differ in width;
+    /// [`Error::MixedWidths`] where a concatenation has a hidden and a fixed one.
     ///
     /// ```
     /// use ntk_core::{Net, Shape, Variance, Width};
@@ -53,10 +54,10 @@ impl Net {
                     let right = net.output_shape(input)?.channels;
                     channels = Some(match (channels, right) {
                         (None, only) => only,
-                        (Some(Width::Fixed(a)), Width::Fixed(b)) => Width::Fixed(a + b),
+                        (Some(Width::Fixed(a)), Width::Fixed(b)) => Width::Fixed(a.saturating_add(b)),
                         (Some(Width::Hidden(a)), Width::Hidden(b)) => Width::Hidden(a + b),
                         (Some(left), right) => {
-                            return Err(Error::BranchWidths { combinator: "concatenation", left, right });
+                            return Err(Error::MixedWidths { left, right });
                         }
                     });
                 }

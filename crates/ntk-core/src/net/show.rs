@@ -47,7 +47,7 @@ fn write_serial(nets: &[Net], indent: usize, lines: &mut Vec<String>) {
         match best {
             Some((period, times)) => {
                 lines.push(format!("{pad}{times} times"));
-                rest[..period].iter().for_each(|net| write_net(net, indent + 1, lines));
+                write_serial(&rest[..period], indent + 1, lines);
                 at += period * times;
             }
             None => {
