@@ -203,15 +203,15 @@ pub(crate) fn prepare(
             prepare_closed(Compositional { gamma, shift }, name, q1, q2)
         }
         Activation::Hermite { degree } => {
-            series::prepare_series(q1, q2, name, |q| Ok(polynomial::hermite(degree, q)))
+            series::prepare_series(q1, q2, name, |q, _| Ok(polynomial::hermite(degree, q)))
         }
         Activation::Monomial { degree } => {
             let mut coefficients = vec![0.0; degree as usize];
             coefficients.push(1.0);
-            series::prepare_series(q1, q2, name, |q| Ok(polynomial::polynomial(&coefficients, q)))
+            series::prepare_series(q1, q2, name, |q, _| Ok(polynomial::polynomial(&coefficients, q)))
         }
         Activation::Polynomial { ref coefficients } => {
-            series::prepare_series(q1, q2, name, |q| Ok(polynomial::polynomial(coefficients, q)))
+            series::prepare_series(q1, q2, name, |q, _| Ok(polynomial::polynomial(coefficients, q)))
         }
         Activation::Tanh
         | Activation::Sigmoid
@@ -219,7 +219,9 @@ pub(crate) fn prepare(
         | Activation::Silu
         | Activation::Mish => {
             let (f, df) = (|x| phi.eval(x).unwrap_or(f64::NAN), |x| phi.derivative(x).unwrap_or(f64::NAN));
-            series::prepare_series(q1, q2, name, |q| hermite_series::expand(&f, &df, q, tolerance, name))
+            series::prepare_series(q1, q2, name, |q, least| {
+                hermite_series::expand(&f, &df, q, least, tolerance, name)
+            })
         }
         Activation::Elu { .. }
         | Activation::Selu

@@ -132,8 +132,8 @@ impl ClosedForm<4> for Gelu {
                 difference(b, a, excess[1], arc.difference[1]),
             ],
         };
-        let odd_slope =
-            arc.value + q12 * (((1.0 + sum) * (3.0 + sum) + product + (2.0 + sum) * product * w) / all) / (d * root_d);
+        let odd_slope = arc.value
+            + q12 * (((1.0 + sum) * (3.0 + sum) + product + (2.0 + sum) * product * w) / all) / (d * root_d);
         let slope = 0.25 + odd_slope.copysign(gap) / (2.0 * PI);
         (combine(gap, line.times(0.25), even.times(1.0 / (2.0 * PI))), slope)
     }

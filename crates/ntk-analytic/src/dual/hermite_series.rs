@@ -9,7 +9,7 @@ use super::series::Expansion;
 use crate::Error;
 
 /// Never more terms than this: a variance that wants more is better served by quadrature pair by pair.
-const MOST_TERMS: usize = 4096;
+const MOST_TERMS: usize = 8192;
 
 /// The finest step tried is ½ divided by this power of 2.
 const HALVINGS: i32 = 6;
@@ -27,7 +27,8 @@ impl Grid {
     fn new(f: &[&dyn Fn(f64) -> f64; 2], sigma: f64, h: f64) -> Self {
         // Beyond 13.5, √N(x) heₖ(x) is below 1e-17 for all degrees; a function that grows fast wants more.
         let mut end = 13.5;
-        let mass = |x: f64| f.iter().map(|f| f(sigma * x).powi(2) * (-0.25 * x * x).exp()).fold(0.0, f64::max);
+        let mass =
+            |x: f64| f.iter().map(|f| f(sigma * x).powi(2) * (-0.25 * x * x).exp()).fold(0.0, f64::max);
         while end < 36.0 && mass(end).max(mass(-end)) > 1e-17 * mass(0.0).max(mass(1.0)).max(mass(-1.0)) {
             end += 1.5;
         }
@@ -35,13 +36,14 @@ impl Grid {
         let x: Vec<f64> = (-last..=last).map(|i| f64::from(i) * h).collect();
         let weight = |x: f64| h / std::f64::consts::TAU.sqrt() * (-0.5 * x * x).exp();
         let values = f.map(|f| x.iter().map(|x| f(sigma * x)).collect::<Vec<f64>>());
-        let weighted = [0, 1].map(|d| x.iter().zip(&values[d]).map(|(&x, f)| weight(x) * f).collect::<Vec<f64>>());
+        let weighted =
+            [0, 1].map(|d| x.iter().zip(&values[d]).map(|(&x, f)| weight(x) * f).collect::<Vec<f64>>());
         let moments = [0, 1].map(|d| dot(&weighted[d], &values[d]));
         Grid { x, weighted, moments }
     }
 
-    /// Coefficients until the missing share of both moments is at most `tolerance`, and that share.
-    fn coefficients(&self, most: usize, tolerance: f64) -> ([Vec<f64>; 2], f64) {
+    /// Coefficients, at least `least`, until the missing share of both moments is at most `tolerance`; and that share.
+    fn coefficients(&self, least: usize, most: usize, tolerance: f64) -> ([Vec<f64>; 2], f64) {
         let mut below = vec![0.0; self.x.len()];
         let mut here = vec![1.0; self.x.len()];
         let mut lists = [Vec::new(), Vec::new()];
@@ -53,9 +55,10 @@ impl Grid {
                 rest[d] -= a * a;
                 lists[d].push(a);
             }
-            let share = |d: usize| if self.moments[d] > 0.0 { (rest[d] / self.moments[d]).abs() } else { 0.0 };
+            let share =
+                |d: usize| if self.moments[d] > 0.0 { (rest[d] / self.moments[d]).abs() } else { 0.0 };
             missing = share(0).max(share(1));
-            if missing <= tolerance {
+            if missing <= tolerance && k + 1 >= least {
                 break;
             }
             let (s, t) = ((k as f64).sqrt(), 1.0 / ((k + 1) as f64).sqrt());
@@ -80,7 +83,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     sums.iter().sum::<f64>() + rest
 }
 
-/// The expansion of φ(√q x) and φ′(√q x) with at most `tolerance` of their second moments missing.
+/// The expansion of φ(√q x) and φ′(√q x) by at least `least` terms, with at most `tolerance` of their second moments
+/// missing.
 ///
 /// # Errors
 /// [`Error::Expectation`], and [`Error::Quadrature`] where too many terms or too fine a step would be needed.
@@ -88,6 +92,7 @@ pub(super) fn expand(
     f: &dyn Fn(f64) -> f64,
     df: &dyn Fn(f64) -> f64,
     q: f64,
+    least: usize,
     tolerance: f64,
     name: &str,
 ) -> Result<Expansion, Error> {
@@ -99,13 +104,16 @@ pub(super) fn expand(
     let mut reached = f64::INFINITY;
     for halving in 0..=HALVINGS {
         let h = 0.5f64.powi(halving + 1);
+        // heₖ and heₖ oscillate as sin √k x: the rule keeps them orthonormal while √k < π/h.
+        let most = MOST_TERMS.min((std::f64::consts::PI / h).powi(2) as usize);
+        if most < least {
+            continue;
+        }
         let grid = Grid::new(&[f, df], sigma, h);
         if grid.moments.iter().any(|m| !m.is_finite()) {
             return Err(no_moment(name, q));
         }
-        // heₖ and heₖ oscillate as sin √k x: the rule keeps them orthonormal while √k < π/h.
-        let most = MOST_TERMS.min((std::f64::consts::PI / h).powi(2) as usize);
-        let (lists, missing) = grid.coefficients(most, tolerance);
+        let (lists, missing) = grid.coefficients(least, most, tolerance);
         if let Some((coarse, moments)) = before {
             let change = |d: usize| {
                 let pairs = lists[d].iter().zip(&coarse[d]);

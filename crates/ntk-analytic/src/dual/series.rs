@@ -56,25 +56,33 @@ struct Terms {
     occurs: [bool; 2],
 }
 
-/// Expands φ at every distinct variance.
+/// Expands φ at every distinct variance: `expand(q, terms)` gives at least `terms` coefficients unless fewer are exact.
 pub(super) fn prepare_series(
     q1: &[f64],
     q2: &[f64],
     name: &str,
-    expand: impl Fn(f64) -> Result<Expansion, Error>,
+    expand: impl Fn(f64, usize) -> Result<Expansion, Error>,
 ) -> Result<Box<dyn Prepared>, Error> {
-    let mut index = HashMap::new();
-    let mut expansions: Vec<Expansion> = Vec::new();
-    for &q in q1.iter().chain(q2) {
-        if let std::collections::hash_map::Entry::Vacant(entry) = index.entry(q.to_bits()) {
-            let expansion = expand(q)?;
-            if !(expansion.variance.is_finite() && square(&expansion.slope).is_finite()) {
-                return Err(no_moment(name, q));
-            }
-            entry.insert(expansions.len());
-            expansions.push(expansion);
+    let mut distinct: Vec<f64> = q1.iter().chain(q2).copied().collect();
+    // Large variances first: they want the most terms.
+    distinct.sort_by(|a, b| b.total_cmp(a));
+    distinct.dedup_by_key(|q| q.to_bits());
+    let (mut expansions, mut most): (Vec<Expansion>, usize) = (Vec::with_capacity(distinct.len()), 0);
+    for &q in &distinct {
+        let expansion = expand(q, most)?;
+        if !(expansion.variance.is_finite() && square(&expansion.slope).is_finite()) {
+            return Err(no_moment(name, q));
+        }
+        most = most.max(expansion.value.len());
+        expansions.push(expansion);
+    }
+    // The error of a pair is the geometric mean of what its samples miss after the same number of terms.
+    for (e, &q) in expansions.iter_mut().zip(&distinct) {
+        if e.error > 0.0 && e.value.len() < most {
+            *e = expand(q, most)?;
         }
     }
+    let index: HashMap<u64, usize> = distinct.iter().enumerate().map(|(k, q)| (q.to_bits(), k)).collect();
     let terms = |coefficients: fn(&Expansion) -> &Vec<f64>| {
         let mut terms = Terms { count: 0, occurs: [false; 2] };
         for list in expansions.iter().map(coefficients) {
@@ -110,7 +118,15 @@ const CHUNK: usize = 64;
 const CLOSE: f64 = 1.0 / (1u64 << 20) as f64;
 
 /// Σₖ aₖ[i] bₖ[j] ρᵏ for the columns j of one chunk, by Horner's rule in ρ² for each parity.
-fn sweep(terms: Terms, a: impl Fn(usize) -> f64, b: &[f64], n: usize, j0: usize, rho: &[f64], sum: &mut [f64]) {
+fn sweep(
+    terms: Terms,
+    a: impl Fn(usize) -> f64,
+    b: &[f64],
+    n: usize,
+    j0: usize,
+    rho: &[f64],
+    sum: &mut [f64],
+) {
     let len = rho.len();
     sum.fill(0.0);
     for parity in [1, 0] {

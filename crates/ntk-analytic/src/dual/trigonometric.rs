@@ -33,36 +33,34 @@ impl ClosedForm<3> for Wave {
 
     fn factors(&self, q: f64) -> [f64; 3] {
         let q = self.rate * q;
-        [q, q.sqrt(), (-2.0 * q).exp()]
+        [q.sqrt(), (-2.0 * q).exp(), -(-2.0 * q).exp_m1()]
     }
 
     #[inline(always)]
     fn pair(&self, a: &[f64; 3], b: &[f64; 3], gap: f64) -> (f64, f64) {
         let u = gap.abs();
-        let step = a[1] - b[1];
-        let root = a[1] * b[1];
-        // h = (Q₁₁ + Q₂₂ − 2Q₁₂)/2 ≥ 0 and g = (Q₁₁ + Q₂₂ + 2Q₁₂)/2, so that the duals are (e^{−h} ∓ e^{−g})/2.
+        let step = a[0] - b[0];
+        let root = a[0] * b[0];
+        // The duals are e^{−h}(1 ∓ e^{−2Q₁₂})/2 with h = (Q₁₁ + Q₂₂ − 2Q₁₂)/2 ≥ 0, on the diagonal (1 ∓ e^{−2Q})/2.
         let h = 0.5 * step * step + root * u;
-        let g = 0.5 * (a[0] + b[0]) + root * (1.0 - u);
-        let (near, far) = ((-h).exp(), (-g).exp());
-        let fall = -(-h).exp_m1();
-        // e^{−g} − e^{−2Q}, where 2Q − g = 2(Q − Q₁₂) − h.
+        let (near, fall) = ((-h).exp(), -(-h).exp_m1());
+        let twice = 2.0 * root * (1.0 - u);
+        let (far, rise) = ((-twice).exp(), -(-twice).exp_m1());
+        // e^{−2Q₁₂} − e^{−2Q}, from 2(Q − Q₁₂), with the larger factor outside.
         let tail = |s: &[f64; 3], step: f64, other: f64| {
-            let x = 2.0 * s[1] * (step + u * other) - h;
-            let (base, sign) = if x < 0.0 { (s[2], 1.0) } else { (far, -1.0) };
-            sign * base * (-x.abs()).exp_m1()
+            let x = 2.0 * s[0] * (step + u * other);
+            if x < 0.0 { s[1] * x.exp_m1() } else { -far * (-x).exp_m1() }
         };
-        let tails = [tail(a, step, b[1]), tail(b, -step, a[1])];
-        let bracket = 2.0 * root * (1.0 - u);
+        let tails = [near * tail(a, step, b[0]), near * tail(b, -step, a[0])];
         let odd = Part {
-            diagonal: [0.5 * (1.0 - a[2]), 0.5 * (1.0 - b[2])],
-            value: -0.5 * near * (-bracket).exp_m1(),
-            difference: tails.map(|t| 0.5 * (fall + t)),
+            diagonal: [0.5 * a[2], 0.5 * b[2]],
+            value: 0.5 * near * rise,
+            difference: [0.5 * (a[2] * fall + tails[0]), 0.5 * (b[2] * fall + tails[1])],
         };
         let even = Part {
-            diagonal: [0.5 * (1.0 + a[2]), 0.5 * (1.0 + b[2])],
-            value: 0.5 * (near + far),
-            difference: tails.map(|t| 0.5 * (fall - t)),
+            diagonal: [0.5 * (1.0 + a[1]), 0.5 * (1.0 + b[1])],
+            value: 0.5 * near * (1.0 + far),
+            difference: [0.5 * ((1.0 + a[1]) * fall - tails[0]), 0.5 * ((1.0 + b[1]) * fall - tails[1])],
         };
         let slope = self.rate * (self.odd * even.value + (self.even * odd.value).copysign(gap));
         (combine(gap, odd.times(self.odd), even.times(self.even)), slope)
