@@ -1,1 +1,44 @@
-//! Training of wide networks in function space: closed-form gradient flow and descent, ensembles, Gaussian-process posteriors
+//! Training of wide networks in function space: what a linearized network computes after t steps, in closed form.
+//!
+//! Depend on this crate if you have kernel matrices, from anywhere, and ask what training does with them. It knows
+//! kernels only as matrices: a train kernel enters as a [`Gram`], once checked, and is factored once.
+//!
+//! * [`Spectrum`]: the eigensystem of a Gram matrix; largest stable and optimal learning rates.
+//! * [`GradientFlow`], [`Descent`], [`MomentumFlow`]: the ways to train under squared loss; [`Training::fit`] with
+//!   targets and initial outputs gives a [`Trajectory`], to be asked at any time, infinity included.
+//! * [`Ensemble`]: mean and covariance of infinitely many networks, trained whole (NTK) or in the readout (NNGP).
+//! * [`Posterior`]: kernel ridge regression and Gaussian-process posterior, by Cholesky.
+//! * [`Time`], [`Steps`], [`LearningRate`], [`LossScale`], [`Momentum`], [`Ridge`]: quantities that are easy to
+//!   confuse, as types.
+//!
+//! Everywhere samples are rows and outputs are columns: targets (N, k). A Gram matrix of N rows serves all outputs
+//! alike (Θ ⊗ I); one of N·k rows, sample by sample and output by output within a sample, is taken as it is.
+
+mod descent;
+mod ensemble;
+mod error;
+mod fit;
+mod flow;
+mod gram;
+mod layout;
+mod posterior;
+mod spectrum;
+mod time;
+mod training;
+mod trajectory;
+mod units;
+
+pub use ndarray;
+
+pub use descent::{Descent, HeavyBall};
+pub use ensemble::{Ensemble, TestPoints};
+pub use error::Error;
+pub use fit::fit;
+pub use flow::{Flow, GradientFlow, HeavyBallFlow, MomentumFlow};
+pub use gram::Gram;
+pub use posterior::Posterior;
+pub use spectrum::Spectrum;
+pub use time::{Steps, Time};
+pub use training::{Law, Mode, Training};
+pub use trajectory::Trajectory;
+pub use units::{LearningRate, LossScale, Momentum, Ridge};

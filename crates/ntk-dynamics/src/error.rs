@@ -1,0 +1,130 @@
+//! What can be wrong with kernels, targets, rates and times.
+
+/// Errors of `ntk-dynamics`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Not a matrix that can be factored.
+    #[error(transparent)]
+    Linalg(#[from] ntk_linalg::Error),
+    /// A Gram matrix with a clearly negative eigenvalue.
+    #[error(
+        "a kernel matrix is positive semidefinite, but its eigenvalues reach from {smallest:e} to {largest:e}: check the kernel, or add a ridge above {:e}",
+        -smallest
+    )]
+    NotPositiveSemidefinite {
+        /// The smallest eigenvalue, below −1e-8 of the largest.
+        smallest: f64,
+        /// The largest eigenvalue.
+        largest: f64,
+    },
+    /// A Gram matrix that is singular to working precision where its inverse is needed.
+    #[error(
+        "the kernel matrix is singular: rank {rank} of {n}, condition number {condition:.1e}; add a ridge, or use GradientFlow at Time::Infinite, which leaves the zero modes alone"
+    )]
+    Singular {
+        /// Number of eigenvalues above rounding.
+        rank: usize,
+        /// Number of rows.
+        n: usize,
+        /// λ_max / |λ|_min.
+        condition: f64,
+    },
+    /// A test–train kernel that cannot belong to a singular train kernel.
+    #[error(
+        "row {row} of the test-train kernel reaches {leak:.1e} into the null space of the train kernel (rank {rank} of {n}, condition number {condition:.1e}), so the two are not of one kernel: add a ridge, or compute both with the same function"
+    )]
+    OutOfRange {
+        /// First such test row.
+        row: usize,
+        /// Norm of its part in the null space, relative to its norm.
+        leak: f64,
+        /// Number of eigenvalues above rounding.
+        rank: usize,
+        /// Number of rows of the train kernel.
+        n: usize,
+        /// λ_max / |λ|_min.
+        condition: f64,
+    },
+    /// Targets that do not fit the Gram matrix.
+    #[error(
+        "targets of shape ({samples}, {outputs}) need a Gram matrix of {samples} or {} rows, not {gram}",
+        samples * outputs
+    )]
+    Targets {
+        /// Rows of the Gram matrix.
+        gram: usize,
+        /// Rows of the targets.
+        samples: usize,
+        /// Columns of the targets.
+        outputs: usize,
+    },
+    /// An array of another shape than the ones before it ask for.
+    #[error("{what} must have shape ({}, {}), not ({}, {})", expected.0, expected.1, found.0, found.1)]
+    Shape {
+        /// Which argument.
+        what: &'static str,
+        /// The shape that fits.
+        expected: (usize, usize),
+        /// The shape given.
+        found: (usize, usize),
+    },
+    /// NaN or infinity among the arguments.
+    #[error("{what} contains {value} at ({row}, {column}): all entries must be finite")]
+    NonFinite {
+        /// Which argument.
+        what: &'static str,
+        /// Row of the first such entry.
+        row: usize,
+        /// Its column.
+        column: usize,
+        /// Its value.
+        value: f64,
+    },
+    /// A kernel that was not handed over.
+    #[error("the block has no {which} kernel: compute it with Which::Both")]
+    MissingKernel {
+        /// `nngp` or `ntk`.
+        which: &'static str,
+    },
+    /// Not a learning rate.
+    #[error("a learning rate is a finite number above 0, not {value}")]
+    LearningRate {
+        /// The number given.
+        value: f64,
+    },
+    /// Not a momentum.
+    #[error("a momentum lies in [0, 1), not {value}")]
+    Momentum {
+        /// The number given.
+        value: f64,
+    },
+    /// Not a ridge.
+    #[error("a ridge is a finite number of at least 0, not {value}")]
+    Ridge {
+        /// The number given.
+        value: f64,
+    },
+    /// Not a time.
+    #[error("a time is a finite number of at least 0, not {value}; for the limit use Time::Infinite")]
+    Time {
+        /// The number given.
+        value: f64,
+    },
+    /// Infinitely many steps of a descent that does not converge.
+    #[error(
+        "descent does not converge: the learning rate {rate} must be below {maximal}, at which the stiffest mode stops to decay"
+    )]
+    Unstable {
+        /// The learning rate.
+        rate: f64,
+        /// The bound 2(1 + β)/λ_max in the units of the loss.
+        maximal: f64,
+    },
+    /// Finitely many steps of an unstable descent, beyond the largest number.
+    #[error("the outputs overflow: ask for fewer steps, or lower the learning rate")]
+    Overflow,
+    /// The kernel provider's error.
+    #[error("the kernel could not be computed")]
+    Kernel(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
