@@ -2,6 +2,8 @@
 //!
 //! Builds a residual network, shows it, its shapes and facts, and takes it through a file.
 
+#![allow(clippy::print_stdout)] // an example prints
+
 use ntk_core::{Activation, Net, Shape, Variance};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

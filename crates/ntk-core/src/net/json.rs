@@ -8,12 +8,13 @@ use crate::{Activation, DropRate, Error, Rate, Variance, Width};
 const VERSION: u64 = 1;
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a document of a version and a net")]
 struct Document {
     version: u64,
     net: Net,
 }
 
+/// What documents of all versions have in common.
 #[derive(Deserialize)]
 struct Head {
     version: u64,
@@ -157,11 +158,14 @@ impl Net {
     /// # Errors
     /// [`Error::Version`]; [`Error::Json`] with the path to the offending place.
     pub fn from_json(text: &str) -> Result<Net, Error> {
-        let head: Head = parse(text)?;
-        if head.version != VERSION {
-            return Err(Error::Version { found: head.version, supported: VERSION });
+        let document = parse::<Document>(text);
+        // Only a document of this version can be judged by what else is wrong with it.
+        match parse::<Head>(text) {
+            Ok(Head { version }) if version != VERSION => {
+                Err(Error::Version { found: version, supported: VERSION })
+            }
+            _ => document.map(|document| document.net),
         }
-        parse::<Document>(text).map(|document| document.net)
     }
 }
 
