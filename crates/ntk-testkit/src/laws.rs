@@ -37,7 +37,7 @@ use check::Check;
 /// The numerical contract of double precision: 10⁻¹⁰ of √(k(xᵢ, xᵢ) k(xⱼ, xⱼ)).
 pub const TOLERANCE: f64 = 1e-10;
 
-/// All laws on one batch of at least two samples; the first violation is returned.
+/// All laws on one batch, best of five samples or more; the first violation is returned.
 ///
 /// # Errors
 /// [`Violation`].

@@ -217,6 +217,14 @@ fn a_kernel_in_single_precision_states_its_own_tolerance() {
     laws::check_kernel_fn_within(&Single, (&x).into(), 1e-5).unwrap();
 }
 
+#[test]
+fn one_sample_is_enough_and_none_is_refused() {
+    let x = samples();
+    laws::check_kernel_fn(&Linear, Batch::from(&x).range(0, 1)).unwrap();
+    let none = found(laws::check_kernel_fn(&Linear, Batch::from(&x).range(0, 0)));
+    assert!(none.starts_with("kernel_is_finite: the kernel refuses valid inputs: a batch needs"), "{none}");
+}
+
 proptest! {
     #[test]
     fn an_honest_kernel_obeys_all_laws(x in prop_oneof![strategies::inputs(), strategies::nasty_inputs()]) {

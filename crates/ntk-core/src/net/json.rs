@@ -155,6 +155,8 @@ impl Net {
 
     /// Reads what [`Net::to_json`] wrote. Unknown fields, names and versions are refused.
     ///
+    /// So is a tree of more than about 60 combinators inside one another; chains of any length are one combinator.
+    ///
     /// # Errors
     /// [`Error::Version`]; [`Error::Json`] with the path to the offending place.
     pub fn from_json(text: &str) -> Result<Net, Error> {

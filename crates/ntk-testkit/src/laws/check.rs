@@ -52,7 +52,7 @@ impl<'k, K: KernelFn> Check<'k, K> {
         let forth = self.between(self.kernel, left, right)?;
         let back = self.between(self.kernel, right, left)?.map(|k| k.t().to_owned());
         let scale = self.scale(&whole);
-        self.equal(&forth, &back, |kernel, i, j| scale(kernel, i, left.len() + j))
+        self.equal(&forth, &back, |kernel, i, j| scale(kernel, i, x.len() - right.len() + j))
     }
 
     pub(super) fn psd(&self, x: Batch<'_>) -> Result<(), Violation> {
@@ -128,7 +128,7 @@ impl<'k, K: KernelFn> Check<'k, K> {
         self.equal(&self.whole(&tiled, x)?, &whole, &scale)?;
         let (left, right) = halves(x);
         let at_once = self.between(self.kernel, left, right)?;
-        let scale = |kernel: &str, i: usize, j: usize| scale(kernel, i, left.len() + j);
+        let scale = |kernel: &str, i: usize, j: usize| scale(kernel, i, x.len() - right.len() + j);
         self.equal(&self.between(&tiled, left, right)?, &at_once, scale)
     }
 
@@ -261,10 +261,10 @@ impl<'k, K: KernelFn> Check<'k, K> {
     }
 }
 
-/// The first half of the samples and the rest: different samples, as `block` wants them.
+/// The first half of the samples and the rest: different samples, as `block` wants them, unless there is only one.
 fn halves(x: Batch<'_>) -> (Batch<'_>, Batch<'_>) {
     let middle = x.len().div_ceil(2);
-    (x.range(0, middle), x.range(middle, x.len()))
+    (x.range(0, middle), x.range(middle.min(x.len().saturating_sub(1)), x.len()))
 }
 
 /// (k(xᵢ, xⱼ) + k(xⱼ, xᵢ))/2√(k(xᵢ, xᵢ) k(xⱼ, xⱼ)); samples of variance 0 as they are.
