@@ -1,0 +1,159 @@
+//! The kernels of neural-tangents for the golden networks, from this project's copy or from `NTK_GOLDEN_DIR`.
+
+use ndarray::{Array2, ArrayD};
+use ntk_analytic::{Analytic, Cov2, Dual, DualActivation, Rules};
+use ntk_core::{Activation, KernelFn, Layer, Net, NetKind, Which};
+use ntk_testkit::golden::{self, Array, Tally};
+use serde_json::Value;
+
+#[derive(serde::Deserialize)]
+struct Kernels {
+    cases: Vec<Case>,
+}
+
+#[derive(serde::Deserialize)]
+struct Case {
+    name: String,
+    network: Value,
+    x1: Array,
+    x2: Option<Array>,
+    nngp: Array,
+    ntk: Array,
+}
+
+/// cos x + 0.3 x, a sum of an even and an odd function, so that their duals add.
+struct CosPlus;
+
+impl DualActivation for CosPlus {
+    fn dual(&self, cov: Cov2) -> Dual {
+        let value = |q11: f64, q22: f64, q12: f64| (-0.5 * (q11 + q22)).exp() * q12.cosh() + 0.09 * q12;
+        let Cov2 { q11, q22, q12, .. } = cov;
+        let v12 = value(q11, q22, q12);
+        let norm = (value(q11, q11, q11) * value(q22, q22, q22)).sqrt();
+        Dual {
+            value: v12,
+            slope: (-0.5 * (q11 + q22)).exp() * q12.sinh() + 0.09,
+            gap: (1.0 - v12.abs() / norm).clamp(0.0, 1.0),
+        }
+    }
+}
+
+fn matrix(array: &Array) -> Result<Array2<f64>, String> {
+    array.matrix().ok_or_else(|| format!("inputs of {} axes", array.0.ndim()))
+}
+
+fn layers(net: &Net) -> Vec<&Layer> {
+    match net.kind() {
+        NetKind::Layer(layer) => vec![layer],
+        NetKind::Serial(nets) | NetKind::Sum(nets) | NetKind::Product(nets) | NetKind::Concat(nets) => {
+            nets.iter().flat_map(layers).collect()
+        }
+    }
+}
+
+/// How exact the reference is, by its own account: 1e-9, but half the digits for ReLU-like activations on identical
+/// inputs, and two digits for tensor Gauss–Hermite.
+fn tolerance(case: &Case, net: &Net) -> f64 {
+    let arc_cosine = |layer: &&Layer| {
+        matches!(
+            layer,
+            Layer::Activation(
+                Activation::Relu
+                    | Activation::LeakyRelu { .. }
+                    | Activation::Abs
+                    | Activation::AbRelu { .. }
+                    | Activation::Sign
+                    | Activation::RectifiedMonomial { .. }
+            )
+        )
+    };
+    if case.network.to_string().contains("ElementwiseNumerical") {
+        1e-2
+    } else if case.x2.is_none() && layers(net).iter().any(arc_cosine) {
+        2e-6
+    } else {
+        1e-9
+    }
+}
+
+fn evaluate(case: &Case) -> Result<f64, (bool, String)> {
+    let unsupported = |reason: String| (true, reason);
+    let net = golden::net(&case.network).map_err(|e| unsupported(e.to_string()))?;
+    let x1 = matrix(&case.x1).map_err(unsupported)?;
+    let x2 = case.x2.as_ref().map(matrix).transpose().map_err(unsupported)?;
+    let rules = Rules::new().activation("cos_plus", |_| CosPlus);
+    let kernel = Analytic::with_rules(net, &rules).map_err(|e| (false, e.to_string()))?;
+    let block = match &x2 {
+        Some(x2) => kernel.block((&x1).into(), x2.into(), Which::Both),
+        None => kernel.symmetric((&x1).into(), Which::Both),
+    };
+    let block = block.map_err(|e| (false, e.to_string()))?;
+    let error = |got: Option<Array2<f64>>, expected: &ArrayD<f64>| {
+        got.map_or(f64::INFINITY, |got| golden::error(&got.into_dyn(), expected, golden::largest(expected)))
+    };
+    Ok(error(block.nngp, &case.nngp.0).max(error(block.ntk, &case.ntk.0)))
+}
+
+fn kernels(tally: &mut Tally) {
+    let kernels: Kernels = golden::read("kernels.json").unwrap();
+    for case in &kernels.cases {
+        match evaluate(case) {
+            Ok(error) => {
+                let net = golden::net(&case.network).unwrap();
+                tally.case(&case.name, error, tolerance(case, &net));
+            }
+            Err((true, reason)) => tally.unsupported(&case.name, &reason),
+            Err((false, reason)) => tally.fail(&case.name, &reason),
+        }
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Duals {
+    rows: Vec<Row>,
+}
+
+#[derive(serde::Deserialize)]
+struct Row {
+    activation: String,
+    q11: f64,
+    q22: f64,
+    q12: f64,
+    value: f64,
+    slope: f64,
+}
+
+/// Errors relative to √(V₁₁V₂₂) and √(S₁₁S₂₂), which the library gives at the diagonal.
+fn row_error(phi: &Activation, row: &Row) -> Result<f64, ntk_analytic::Error> {
+    let dual = |q11, q22, q12| ntk_analytic::dual(phi, Cov2::new(q11, q22, q12)?);
+    let Row { q11, q22, q12, value, slope, .. } = *row;
+    let (got, first, second) = (dual(q11, q22, q12)?, dual(q11, q11, q11)?, dual(q22, q22, q22)?);
+    let relative = |got: f64, expected: f64, scale: f64| {
+        let error = (got - expected).abs();
+        if error == 0.0 { 0.0 } else { error / scale }
+    };
+    let worst = relative(got.value, value, (first.value * second.value).sqrt());
+    Ok(worst.max(relative(got.slope, slope, (first.slope * second.slope).sqrt())))
+}
+
+fn duals(tally: &mut Tally) {
+    let duals: Duals = golden::read("duals.json").unwrap();
+    for row in &duals.rows {
+        let name = format!("{} at ({}, {}, {})", row.activation, row.q11, row.q22, row.q12);
+        match golden::dual_activation(&row.activation) {
+            None => tally.unsupported(&name, &"no such activation"),
+            Some(phi) => match row_error(&phi, row) {
+                Ok(error) => tally.case(&name, error, 1e-10),
+                Err(error) => tally.fail(&name, &error),
+            },
+        }
+    }
+}
+
+#[test]
+fn golden() {
+    let mut tally = Tally::default();
+    kernels(&mut tally);
+    duals(&mut tally);
+    tally.finish();
+}
