@@ -1,5 +1,7 @@
 //! How fast does each part of a target become learned, and what do steps of finite size change?
 
+#![allow(clippy::print_stdout)] // An example prints.
+
 use ndarray::{Array2, Axis};
 use ntk_dynamics::{
     Descent, Error, GradientFlow, Gram, LearningRate, LossScale, Momentum, Ridge, Spectrum, Steps, Time,

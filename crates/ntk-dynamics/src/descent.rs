@@ -61,7 +61,8 @@ impl Law for HeavyBall {
             let start = ((1.0 - x) / root - cosine) * 1.0_f64.copysign(a);
             let swing = (i * theta).cos() + start * (i * theta).sin() / sine;
             let modulus = (0.5 * i * beta.ln()).exp();
-            let residual = if a < 0.0 && steps % 2 == 1 { -modulus * swing } else { modulus * swing };
+            let residual =
+                if a < 0.0 && !steps.is_multiple_of(2) { -modulus * swing } else { modulus * swing };
             return Mode { residual, progress: 1.0 - residual };
         }
         let split = discriminant.sqrt();
@@ -99,7 +100,7 @@ fn power(z: f64, step: f64, steps: u64) -> Mode {
         return Mode { residual: exponent.exp(), progress: -exponent.exp_m1() };
     }
     let modulus = z.abs().powf(i);
-    let residual = if steps % 2 == 0 { modulus } else { -modulus };
+    let residual = if steps.is_multiple_of(2) { modulus } else { -modulus };
     Mode { residual, progress: 1.0 - residual }
 }
 

@@ -76,7 +76,7 @@ impl<L: Law> Ensemble<L> {
     pub fn mean(&self, at: L::At) -> Result<Array2<f64>, Error> {
         let modes = self.training.modes(self.layout, at)?;
         let learned = scale_rows(&self.targets, &modes.progress);
-        self.layout.outputs(self.training.spectrum.from_modes(learned.view())?)
+        self.layout.outputs(self.training.spectrum.to_samples(learned.view())?)
     }
 
     /// Covariance of the train outputs, (n, n), the same for every output, in O(n³).
@@ -108,7 +108,7 @@ impl<L: Law> Ensemble<L> {
             }
             Some(nngp) => {
                 let left = scale_rows(nngp, &residual) * residual.view().insert_axis(Axis(0));
-                spectrum.from_modes(left.view())
+                spectrum.to_samples(left.view())
             }
         }
     }

@@ -143,7 +143,7 @@ impl Spectrum {
     }
 
     /// U c: from modes to samples.
-    pub(crate) fn from_modes(&self, c: ArrayView2<'_, f64>) -> Result<Array2<f64>, Error> {
+    pub(crate) fn to_samples(&self, c: ArrayView2<'_, f64>) -> Result<Array2<f64>, Error> {
         Ok(product(self.eigenvectors(), c)?)
     }
 

@@ -38,7 +38,7 @@ impl<L: Law> Trajectory<L> {
     /// Those of [`Law::check`]; [`Error::Overflow`].
     pub fn train(&self, at: L::At) -> Result<Array2<f64>, Error> {
         let modes = self.training.modes(self.layout, at)?;
-        let moved = self.training.spectrum.from_modes(self.scaled(&modes.progress).view())?;
+        let moved = self.training.spectrum.to_samples(self.scaled(&modes.progress).view())?;
         self.layout.outputs(&self.initial + &moved)
     }
 
@@ -89,7 +89,7 @@ impl<L: Law> Trajectory<L> {
 
     fn coefficients(&self, at: L::At) -> Result<Array2<f64>, Error> {
         let modes = self.training.modes(self.layout, at)?;
-        self.training.spectrum.from_modes(self.scaled(&modes.gain).view())
+        self.training.spectrum.to_samples(self.scaled(&modes.gain).view())
     }
 
     fn scaled(&self, factor: &Array1<f64>) -> Array2<f64> {

@@ -90,13 +90,14 @@ impl Ridge {
     /// ρ for a kernel with this trace and number of rows.
     ///
     /// # Errors
-    /// [`Error::Ridge`] if the number is negative, infinite or NaN.
+    /// [`Error::Ridge`] if the number is negative, NaN or, times its unit, infinite.
     pub fn absolute(self, trace: f64, n: usize) -> Result<f64, Error> {
         let (value, unit) = match self {
             Ridge::None => (0.0, 1.0),
             Ridge::Absolute(value) => (value, 1.0),
             Ridge::RelativeToTrace(value) => (value, trace / n as f64),
         };
-        if value.is_finite() && value >= 0.0 { Ok(value * unit) } else { Err(Error::Ridge { value }) }
+        let ridge = value * unit;
+        if value >= 0.0 && ridge.is_finite() { Ok(ridge) } else { Err(Error::Ridge { value }) }
     }
 }

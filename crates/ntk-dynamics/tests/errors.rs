@@ -1,5 +1,7 @@
 //! Every way to be wrong has its error: a table of bad inputs with the messages that they earn.
 
+#![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
+
 use ndarray::{Array1, Array2, array};
 use ntk_core::{Batch, KernelBlock, KernelFn, Which};
 use ntk_dynamics::{

@@ -1,5 +1,7 @@
 //! Reference predictions of neural-tangents: ends with the line `golden: A agree, U unsupported, F fail`.
 
+#![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
+
 use ndarray::{Array2, ArrayD, Dimension};
 use ntk_core::KernelBlock;
 use ntk_dynamics::{

@@ -1,6 +1,6 @@
 //! The theorems of training in function space, each closed form against the loop or integrator that it solves.
 
-#![allow(clippy::unwrap_used)] // Strategies are not tests in clippy's eyes.
+#![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
 
 use ndarray::{Array1, Array2, Axis, concatenate, s};
 use ntk_core::KernelBlock;
@@ -10,6 +10,13 @@ use ntk_dynamics::{
 };
 use ntk_linalg::{Symmetric, eigenvalues};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+
+/// The same 48 cases in every run; as many as PROPTEST_CASES says where it is set.
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(48);
+    ProptestConfig { cases, rng_seed: RngSeed::Fixed(2019), ..ProptestConfig::default() }
+}
 
 /// Kernels of one network on train and test points: J Jᵀ/p with J = [J_train; J_test], and likewise for K.
 #[derive(Clone, Debug)]
@@ -133,7 +140,7 @@ fn both(train: Array2<f64>, test: Array2<f64>) -> Array2<f64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(config())]
 
     #[test]
     fn flow_solves_its_differential_equation(task in task(), t in 0.0..3.0) {
@@ -246,6 +253,25 @@ proptest! {
     }
 
     #[test]
+    fn descent_of_a_linear_model_in_its_weights_is_exact(task in task(), steps in 0u64..40, fraction in 0.05..0.99) {
+        // ω ← ω − η Jᵀ(f − Y) with f = f₀ + J ω.
+        let eta = stable_rate(&task, Momentum::NONE, fraction);
+        let j = task.jacobian.slice(s![..task.train, ..]);
+        let (train, test) = task.f0();
+        let mut omega = Array2::zeros((j.ncols(), task.targets.ncols()));
+        for _ in 0..steps {
+            let residual = &train + &j.dot(&omega) - &task.targets;
+            omega = omega - eta * j.t().dot(&residual);
+        }
+        let run = Descent::new(&task.spectrum(), rate(eta), LossScale::Sum, Momentum::NONE)
+            .fit(task.targets.view(), train.view()).unwrap();
+        let at = Steps::Finite(steps);
+        let closed = both(run.train(at).unwrap(), run.test(at, task.test_train().view(), test.view()).unwrap());
+        prop_assert!(far(&closed, &(&task.initial + &task.jacobian.dot(&omega))) < 1e-11);
+        prop_assert!(far(&j.t().dot(&run.dual(at).unwrap()), &omega) < 1e-11);
+    }
+
+    #[test]
     fn loss_never_increases(task in task(), fraction in 0.05..1.0) {
         let flow = flow(&task, 0.2).fit(task.targets.view(), task.f0().0.view()).unwrap();
         let eta = stable_rate(&task, Momentum::NONE, fraction);
@@ -258,8 +284,8 @@ proptest! {
             (last_flow, last_descent) = (f, d);
         }
         let residual = &task.targets - &descent.train(Steps::Finite(7)).unwrap();
-        let direct = 0.5 * residual.iter().map(|r| r * r).sum::<f64>();
-        prop_assert!((direct / descent.loss(Steps::Finite(7)).unwrap() - 1.0).abs() < 1e-9 || direct < 1e-20);
+        let norm = (residual.iter().map(|r| r * r).sum::<f64>()).sqrt();
+        prop_assert!((norm - (2.0 * descent.loss(Steps::Finite(7)).unwrap()).sqrt()).abs() < 1e-13);
     }
 
     #[test]

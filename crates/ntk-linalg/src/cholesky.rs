@@ -1,5 +1,7 @@
 //! Cholesky's factorization A = L Lᵀ: the fastest way to solve with a positive definite kernel matrix.
 
+use std::cmp::Ordering;
+
 use faer::MatRef;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt::factor::{LltError, cholesky_in_place, cholesky_in_place_scratch};
@@ -54,7 +56,9 @@ impl Cholesky {
             return Err(Error::NotPositiveDefinite { pivot: index, value: factor[[index, index]] });
         }
         let pivots = factor.diag();
-        match pivots.iter().position(|root| root * root <= cutoff) {
+        // Not `<=`: a pivot that overflowed to NaN is refused too.
+        let positive = |root: &f64| (root * root).partial_cmp(&cutoff) == Some(Ordering::Greater);
+        match pivots.iter().position(|root| !positive(root)) {
             Some(pivot) => Err(Error::NotPositiveDefinite { pivot, value: pivots[pivot] * pivots[pivot] }),
             None => Ok(Cholesky { factor }),
         }
@@ -107,9 +111,9 @@ mod tests {
     fn indefinite(n: usize, at: usize, value: f64) -> Symmetric {
         // L Lᵀ with a unit lower triangular L, the pivot `at` replaced: pivots are 1 but for that one.
         let lower = Array2::from_shape_fn((n, n), |(i, j)| match i.cmp(&j) {
-            std::cmp::Ordering::Less => 0.0,
-            std::cmp::Ordering::Equal => 1.0,
-            std::cmp::Ordering::Greater => ((i * 7 + j * 3) % 5) as f64 / 8.0 - 0.25,
+            Ordering::Less => 0.0,
+            Ordering::Equal => 1.0,
+            Ordering::Greater => ((i * 7 + j * 3) % 5) as f64 / 8.0 - 0.25,
         });
         let mut a = lower.dot(&lower.t());
         a[[at, at]] += value - 1.0;
@@ -135,6 +139,17 @@ mod tests {
     fn equal_rows_are_refused_even_if_rounding_leaves_a_positive_pivot() {
         let a = Symmetric::new(array![[0.1, 0.1, 0.3], [0.1, 0.1 + 1e-17, 0.3], [0.3, 0.3, 5.0]]).unwrap();
         assert!(matches!(Cholesky::new(a), Err(Error::NotPositiveDefinite { pivot: 1, .. })));
+    }
+
+    #[test]
+    fn message_names_the_remedy() {
+        assert_eq!(
+            Cholesky::new(Symmetric::new(array![[1.0, 2.0], [2.0, 3.0]]).unwrap()).unwrap_err().to_string(),
+            "the matrix is not positive definite to working precision: pivot 1 is -1e0; add a ridge to the diagonal, or use the eigensystem"
+        );
+        let cholesky = Cholesky::new(Symmetric::new(Array2::eye(2)).unwrap()).unwrap();
+        let error = cholesky.solve(Array2::zeros((3, 1)).view()).unwrap_err();
+        assert_eq!(error.to_string(), "the right operand needs 2 rows, not 3");
     }
 
     #[test]

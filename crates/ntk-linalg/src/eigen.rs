@@ -69,7 +69,8 @@ impl SymmetricEigen {
     }
 }
 
-/// The eigenvalues λ₁ ≤ … ≤ λₙ alone, in about a tenth of the time of [`SymmetricEigen::new`].
+/// The eigenvalues λ₁ ≤ … ≤ λₙ alone: about half the time of [`SymmetricEigen::new`] and n² numbers beside
+/// the matrix.
 ///
 /// # Errors
 /// [`Error::NoConvergence`], for extreme entries.
@@ -91,7 +92,9 @@ fn decompose(matrix: &Symmetric, vectors: Option<MatMut<'_, f64>>) -> Result<Arr
         MemStack::new(&mut memory),
         Default::default(),
     )
-    .map_err(|_| Error::NoConvergence { largest: matrix.largest() })?;
+    .ok()
+    .filter(|()| values.iter().all(|value| value.is_finite()))
+    .ok_or(Error::NoConvergence { largest: matrix.largest() })?;
     Ok(Array1::from(values))
 }
 
@@ -105,6 +108,21 @@ mod tests {
         let eigen = SymmetricEigen::new(&Symmetric::new(array![[-3.0]]).unwrap()).unwrap();
         assert_eq!((eigen.values()[0], eigen.vectors()[[0, 0]].abs()), (-3.0, 1.0));
         assert_eq!((eigen.rank(), eigen.condition()), (1, 1.0));
+    }
+
+    #[test]
+    fn extreme_entries_are_solved_or_refused() {
+        for scale in [1e-320, 1e-300, 1e-150, 1e150, 1e300, f64::MAX] {
+            let a = Symmetric::new(array![
+                [scale, 0.0, scale / 2.0],
+                [0.0, scale, 0.0],
+                [scale / 2.0, 0.0, scale]
+            ]);
+            match SymmetricEigen::new(&a.unwrap()) {
+                Ok(eigen) => assert!((eigen.values()[2] / scale - 1.5).abs() < 1e-3, "{scale}: {eigen:?}"),
+                Err(error) => assert_eq!(error, Error::NoConvergence { largest: scale }),
+            }
+        }
     }
 
     #[test]

@@ -1,10 +1,17 @@
 //! Properties that define the factorizations, for random matrices of many sizes.
 
-#![allow(clippy::unwrap_used)] // Strategies are not tests in clippy's eyes.
+#![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
 
 use ndarray::{Array2, Axis};
 use ntk_linalg::{Cholesky, Symmetric, SymmetricEigen, eigenvalues, product};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+
+/// The same 48 cases in every run; as many as PROPTEST_CASES says where it is set.
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(48);
+    ProptestConfig { cases, rng_seed: RngSeed::Fixed(2019), ..ProptestConfig::default() }
+}
 
 /// A B with entries in [−1, 1], (n, k).
 fn matrix(n: usize, k: usize) -> impl Strategy<Value = Array2<f64>> {
@@ -33,7 +40,7 @@ fn largest(a: &Array2<f64>) -> f64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(config())]
 
     #[test]
     fn eigensystem_reconstructs((a, _) in symmetric()) {
