@@ -1,2 +1,121 @@
-//! Experiments.
-fn main() {}
+//! `ntk-bench`: lists, describes and runs the experiments, and renders their report.
+#![allow(clippy::print_stdout)] // a program speaks to its user
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use ntk_bench::experiments::{ALL, select};
+use ntk_bench::runner::{self, Options};
+use ntk_bench::{Device, Error, Size};
+
+/// Experiments that rebuild the claims of the papers.
+#[derive(Parser)]
+#[command(name = "ntk-bench")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The experiments, with the seconds they expect at quick, default and full size.
+    List,
+    /// What an experiment claims, or what the project supports.
+    Describe {
+        /// Names; all if none is given.
+        names: Vec<String>,
+        /// The table of layers, activations and interpretations, in Markdown.
+        #[arg(long, exclusive = true)]
+        support: bool,
+        /// The JSON schema of network files.
+        #[arg(long, exclusive = true)]
+        schema: bool,
+    },
+    /// Runs experiments, writes one JSON file for each and the page; fails if a claim fails.
+    Run(Run),
+    /// Writes the page again from the JSON files.
+    Render {
+        /// Directory of the reports.
+        #[arg(long, value_name = "DIR", default_value = "target/reproduce")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Run {
+    /// Names; all if none is given.
+    names: Vec<String>,
+    /// Small sizes: shows that everything works.
+    #[arg(long, conflicts_with = "full")]
+    quick: bool,
+    /// The sizes of the papers.
+    #[arg(long)]
+    full: bool,
+    /// Directory of MNIST (IDX) or CIFAR-10 (binary) files.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Directory of the reports.
+    #[arg(long, value_name = "DIR", default_value = "target/reproduce")]
+    out: PathBuf,
+    /// cpu, cuda[:N] or metal[:N].
+    #[arg(long, default_value = "cpu")]
+    device: Device,
+    /// First seed.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {}", runner::chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether every claim holds.
+fn dispatch(command: Command) -> Result<bool, Error> {
+    match command {
+        Command::List => {
+            for experiment in ALL {
+                let [quick, default, full] = experiment.seconds;
+                println!("{:24} {quick:6} s {default:6} s {full:8} s  {}", experiment.name, experiment.title);
+            }
+            Ok(true)
+        }
+        Command::Describe { support: true, .. } => {
+            print!("{}", ntk_bench::schema::support());
+            Ok(true)
+        }
+        Command::Describe { schema: true, .. } => {
+            println!("{:#}", ntk_bench::schema::network());
+            Ok(true)
+        }
+        Command::Describe { names, .. } => {
+            for experiment in select(ALL, &names)? {
+                println!("{}: {}\n{}", experiment.name, experiment.title, experiment.source);
+                println!("{}\n{}\n", experiment.claim, experiment.formula);
+            }
+            Ok(true)
+        }
+        Command::Run(run) => {
+            let size = match (run.quick, run.full) {
+                (true, _) => Size::Quick,
+                (_, true) => Size::Full,
+                _ => Size::Default,
+            };
+            let options = Options { size, seed: run.seed, device: run.device, data_dir: run.data_dir };
+            let records = runner::run(ALL, &select(ALL, &run.names)?, &options, &run.out)?;
+            println!("{}", runner::render(ALL, &run.out)?.display());
+            Ok(records.iter().all(runner::Record::holds))
+        }
+        Command::Render { out } => {
+            println!("{}", runner::render(ALL, &out)?.display());
+            Ok(true)
+        }
+    }
+}
