@@ -36,7 +36,10 @@ pub struct Analytic {
 
 impl std::fmt::Debug for Analytic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Analytic").field("net", &self.net).field("tolerance", &self.tolerance).finish_non_exhaustive()
+        f.debug_struct("Analytic")
+            .field("net", &self.net)
+            .field("tolerance", &self.tolerance)
+            .finish_non_exhaustive()
     }
 }
 
@@ -65,7 +68,12 @@ impl Analytic {
         &self.net
     }
 
-    fn evaluate(&self, rows: Directions, columns: Option<Directions>, features: usize) -> Result<Evaluated, Error> {
+    fn evaluate(
+        &self,
+        rows: Directions,
+        columns: Option<Directions>,
+        features: usize,
+    ) -> Result<Evaluated, Error> {
         self.net.output_shape(&ntk_core::Shape::vector(features))?;
         let other = columns.as_ref().unwrap_or(&rows);
         let mut q: Sides = [rows.variance.clone(), other.variance.clone()];
@@ -131,7 +139,10 @@ impl Evaluated {
         let mut block = KernelBlock { nngp: zeros(which.nngp()), ntk: zeros(which.ntk()) };
         let mut tiles = self.tiles(shape);
         for (kernel, choose) in [
-            (&mut block.nngp, (|tile| &mut tile.nngp) as for<'a, 'b> fn(&'a mut Tile<'b>) -> &'a mut Option<Target<'b>>),
+            (
+                &mut block.nngp,
+                (|tile| &mut tile.nngp) as for<'a, 'b> fn(&'a mut Tile<'b>) -> &'a mut Option<Target<'b>>,
+            ),
             (&mut block.ntk, |tile| &mut tile.ntk),
         ] {
             if let Some(kernel) = kernel {
@@ -140,7 +151,8 @@ impl Evaluated {
             }
         }
         #[cfg(feature = "rayon")]
-        let finite = tiles.into_par_iter().map_init(Work::default, |work, tile| self.fill(tile, work)).all(|ok| ok);
+        let finite =
+            tiles.into_par_iter().map_init(Work::default, |work, tile| self.fill(tile, work)).all(|ok| ok);
         #[cfg(not(feature = "rayon"))]
         let finite = {
             let mut work = Work::default();
@@ -169,8 +181,7 @@ impl Evaluated {
         let ntk_length = if tile.ntk.is_some() { width } else { 0 };
         let mut finite = true;
         for (k, mut gap) in gaps.rows_mut().into_iter().enumerate() {
-            let place =
-                Place { i: tile.rows.0 + k, j0: tile.columns.0, diagonal: on_diagonal.then_some(k) };
+            let place = Place { i: tile.rows.0 + k, j0: tile.columns.0, diagonal: on_diagonal.then_some(k) };
             let ntk = &mut work.ntk[..ntk_length];
             ntk.fill(0.0);
             // A row of a standard-layout array is contiguous; the alternative is never taken.
@@ -179,7 +190,9 @@ impl Evaluated {
             if let Some(target) = &mut tile.nngp {
                 let root = self.roots[0][place.i];
                 let columns = &self.roots[1][tile.columns.0..tile.columns.1];
-                gap.iter_mut().zip(columns).for_each(|(gap, column)| *gap = row::covariance(root * column, *gap));
+                gap.iter_mut()
+                    .zip(columns)
+                    .for_each(|(gap, column)| *gap = row::covariance(root * column, *gap));
                 finite &= target.put(k, gap);
             }
             if let Some(target) = &mut tile.ntk {
@@ -194,7 +207,8 @@ impl Evaluated {
 
     fn diag(&self, which: Which) -> Result<KernelDiag, Error> {
         let n = self.roots[0].len();
-        let nngp = which.nngp().then(|| self.roots[0].iter().map(|root| root * root).collect::<Array1<f64>>());
+        let nngp =
+            which.nngp().then(|| self.roots[0].iter().map(|root| root * root).collect::<Array1<f64>>());
         let mut scratch = Scratch::default();
         let ntk = which.ntk().then(|| {
             let one = |i| {
@@ -202,12 +216,19 @@ impl Evaluated {
                 if self.rows.variance[i] == 0.0 {
                     gap[0] = 1.0;
                 }
-                row::run(&self.stage, Place { i, j0: i, diagonal: Some(0) }, &mut gap, &mut ntk, &mut scratch);
+                row::run(
+                    &self.stage,
+                    Place { i, j0: i, diagonal: Some(0) },
+                    &mut gap,
+                    &mut ntk,
+                    &mut scratch,
+                );
                 ntk[0]
             };
             (0..n).map(one).collect::<Array1<f64>>()
         });
-        let infinite = [&nngp, &ntk].into_iter().flatten().flatten().copied().find(|value| !value.is_finite());
+        let infinite =
+            [&nngp, &ntk].into_iter().flatten().flatten().copied().find(|value| !value.is_finite());
         match infinite {
             Some(value) => Err(Error::Overflow { at: "net".to_owned(), value }),
             None => Ok(KernelDiag { nngp, ntk }),

@@ -8,7 +8,9 @@ pub enum Error {
     #[error(transparent)]
     Core(#[from] ntk_core::Error),
     /// A layer whose limit needs a Gaussian input.
-    #[error("{layer} at {at} must read the output of an affine layer, whose channels are Gaussian: put Net::dense before it")]
+    #[error(
+        "{layer} at {at} must read the output of an affine layer, whose channels are Gaussian: put Net::dense before it"
+    )]
     NotGaussian {
         /// The layer's name.
         layer: String,
@@ -16,7 +18,9 @@ pub enum Error {
         at: String,
     },
     /// A layer whose limit needs channels of mean zero.
-    #[error("{layer} at {at} must read channels of mean zero: put it after an affine layer, before the nonlinearity")]
+    #[error(
+        "{layer} at {at} must read channels of mean zero: put it after an affine layer, before the nonlinearity"
+    )]
     NotCentered {
         /// The layer's name.
         layer: String,
@@ -24,13 +28,17 @@ pub enum Error {
         at: String,
     },
     /// Dropout that acts on the finitely many input features.
-    #[error("dropout at {at} acts on the input features, where its noise does not average out: put an affine layer before it")]
+    #[error(
+        "dropout at {at} acts on the input features, where its noise does not average out: put an affine layer before it"
+    )]
     InputDropout {
         /// Where in the network.
         at: String,
     },
     /// Branches whose kernels do not simply add or multiply.
-    #[error("the branches of the {combinator} at {at} are correlated, since {count} of them {defect}: end all but one in Net::dense")]
+    #[error(
+        "the branches of the {combinator} at {at} are correlated, since {count} of them {defect}: end all but one in Net::dense"
+    )]
     CorrelatedBranches {
         /// `sum` or `product`.
         combinator: &'static str,
@@ -54,7 +62,9 @@ pub enum Error {
         name: String,
     },
     /// Standard parameterization without a width.
-    #[error("the NTK of the standard parameterization at {at} grows with the width n: take the network with Net::at_width(n)")]
+    #[error(
+        "the NTK of the standard parameterization at {at} grows with the width n: take the network with Net::at_width(n)"
+    )]
     SymbolicWidth {
         /// Where in the network.
         at: String,
@@ -70,7 +80,9 @@ pub enum Error {
         reason: &'static str,
     },
     /// Three numbers that are no covariance.
-    #[error("q11 = {q11}, q22 = {q22}, q12 = {q12} is not a covariance: variances are finite and at least 0, and q12² ≤ q11 q22")]
+    #[error(
+        "q11 = {q11}, q22 = {q22}, q12 = {q12} is not a covariance: variances are finite and at least 0, and q12² ≤ q11 q22"
+    )]
     NotCovariance {
         /// First variance.
         q11: f64,
@@ -80,7 +92,9 @@ pub enum Error {
         q12: f64,
     },
     /// A quadrature that did not reach its tolerance.
-    #[error("the quadrature of {activation} reached {reached:e} and not the tolerance {asked:e}: list its kinks, or ask for less")]
+    #[error(
+        "the quadrature of {activation} reached {reached:e} and not the tolerance {asked:e}: list its kinks, or ask for less"
+    )]
     Quadrature {
         /// The activation's name.
         activation: String,
@@ -96,7 +110,9 @@ pub enum Error {
         value: f64,
     },
     /// A variance that left the range of a double.
-    #[error("the variance after {at} is {value}, not a finite number: lower the weight variances of the network")]
+    #[error(
+        "the variance after {at} is {value}, not a finite number: lower the weight variances of the network"
+    )]
     Overflow {
         /// Where in the network.
         at: String,
@@ -104,7 +120,9 @@ pub enum Error {
         value: f64,
     },
     /// Layer normalization of a sample without variance.
-    #[error("layer_norm at {at} divides by the variance of sample {sample}, which is 0: give it an epsilon or the layer before it a bias")]
+    #[error(
+        "layer_norm at {at} divides by the variance of sample {sample}, which is 0: give it an epsilon or the layer before it a bias"
+    )]
     ZeroVariance {
         /// Where in the network.
         at: String,

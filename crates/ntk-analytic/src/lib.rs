@@ -22,15 +22,15 @@
 //! Feature `rayon` (default) computes tiles on all cores; results are the same to the bit on any number of them.
 
 mod analytic;
-mod plan;
-mod pass;
-mod row;
-mod input;
 mod dual;
-mod rules;
-mod lane;
-mod generated;
 mod error;
+mod generated;
+mod input;
+mod lane;
+mod pass;
+mod plan;
+mod row;
+mod rules;
 
 pub use ntk_core;
 

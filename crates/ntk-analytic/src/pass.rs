@@ -19,14 +19,29 @@ pub(crate) enum Stage {
     Affine(Affine),
     Activation(Box<dyn Prepared>),
     /// Θ ← Θ fᵢ fⱼ, with f = 1/√(q + ε).
-    LayerNorm { factor: Sides },
-    Dropout { keep: f64 },
-    Layer { rule: Arc<dyn LayerRule>, input: Sides, output: Sides },
+    LayerNorm {
+        factor: Sides,
+    },
+    Dropout {
+        keep: f64,
+    },
+    Layer {
+        rule: Arc<dyn LayerRule>,
+        input: Sides,
+        output: Sides,
+    },
     Serial(Vec<Stage>),
     /// Kernels add; `mixes[b]` joins branch b + 1 to those before it, and Θ is weighted.
-    Sum { branches: Vec<Stage>, mixes: Vec<Mix>, ntk_weights: Vec<f64> },
+    Sum {
+        branches: Vec<Stage>,
+        mixes: Vec<Mix>,
+        ntk_weights: Vec<f64>,
+    },
     /// Kernels multiply; the standard deviations of each branch turn correlations into covariances.
-    Product { branches: Vec<Stage>, roots: Vec<Sides> },
+    Product {
+        branches: Vec<Stage>,
+        roots: Vec<Sides>,
+    },
 }
 
 /// K′ = σ_w² K + σ_b², Θ′ = `ntk` Θ + `direct` K + `bias_direct`.
@@ -95,7 +110,13 @@ pub(crate) fn pass(node: &Node, q: &mut Sides, request: &Request) -> Result<Stag
             let mix = Mix::new([&weighted[0], &weighted[1]], [&constant[0], &constant[1]]);
             *q = map(&weighted, |q| q + bias);
             check_finite(q, at)?;
-            Ok(Stage::Affine(Affine { mix, root, ntk: *weight, direct: direct * fan_in, bias_direct: *bias_direct }))
+            Ok(Stage::Affine(Affine {
+                mix,
+                root,
+                ntk: *weight,
+                direct: direct * fan_in,
+                bias_direct: *bias_direct,
+            }))
         }
         Node::Activation { at, phi } => {
             activation(at, dual::prepare(phi, &q[0], &q[1], request.tolerance), q)

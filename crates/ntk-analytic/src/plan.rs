@@ -9,12 +9,34 @@ use crate::{DualActivation, Error, LayerRule, Rules};
 /// A resolved network.
 pub(crate) enum Node {
     /// K′ = σ_w² K + σ_b², Θ′ = σ_w² Θ + (`direct` · fan-in if `per_unit`) K + `bias_direct`.
-    Affine { at: String, weight: f64, bias: f64, direct: f64, per_unit: Option<Channels>, bias_direct: f64 },
-    Activation { at: String, phi: Activation },
-    Custom { at: String, phi: Activation, rule: Arc<dyn DualActivation> },
-    LayerNorm { at: String, epsilon: f64 },
-    Dropout { keep: f64 },
-    Layer { at: String, rule: Arc<dyn LayerRule> },
+    Affine {
+        at: String,
+        weight: f64,
+        bias: f64,
+        direct: f64,
+        per_unit: Option<Channels>,
+        bias_direct: f64,
+    },
+    Activation {
+        at: String,
+        phi: Activation,
+    },
+    Custom {
+        at: String,
+        phi: Activation,
+        rule: Arc<dyn DualActivation>,
+    },
+    LayerNorm {
+        at: String,
+        epsilon: f64,
+    },
+    Dropout {
+        keep: f64,
+    },
+    Layer {
+        at: String,
+        rule: Arc<dyn LayerRule>,
+    },
     Serial(Vec<Node>),
     Sum(Vec<Node>),
     Product(Vec<Node>),
@@ -83,11 +105,18 @@ fn resolve(net: &Net, rules: &Rules, at: &str, here: &mut Here) -> Result<Node, 
     match net.kind() {
         NetKind::Layer(layer) => resolve_layer(layer, rules, at, here),
         NetKind::Serial(nets) => {
-            let nodes = nets.iter().enumerate().map(|(i, net)| resolve(net, rules, &format!("{at}.{i}"), here));
+            let nodes =
+                nets.iter().enumerate().map(|(i, net)| resolve(net, rules, &format!("{at}.{i}"), here));
             Ok(Node::Serial(nodes.collect::<Result<_, _>>()?))
         }
         NetKind::Sum(nets) => {
-            check_correlations("sum", at, nets, "do not end in fresh weights of mean zero", Facts::uncorrelated)?;
+            check_correlations(
+                "sum",
+                at,
+                nets,
+                "do not end in fresh weights of mean zero",
+                Facts::uncorrelated,
+            )?;
             let branches = resolve_branches(net, nets, rules, &format!("{at}.sum"), here)?;
             Ok(Node::Sum(branches.into_iter().map(|(_, node)| node).collect()))
         }
@@ -96,7 +125,9 @@ fn resolve(net: &Net, rules: &Rules, at: &str, here: &mut Here) -> Result<Node, 
             let branches = resolve_branches(net, nets, rules, &format!("{at}.product"), here)?;
             Ok(Node::Product(branches.into_iter().map(|(_, node)| node).collect()))
         }
-        NetKind::Concat(nets) => Ok(Node::Concat(resolve_branches(net, nets, rules, &format!("{at}.concat"), here)?)),
+        NetKind::Concat(nets) => {
+            Ok(Node::Concat(resolve_branches(net, nets, rules, &format!("{at}.concat"), here)?))
+        }
     }
 }
 
@@ -108,7 +139,11 @@ fn check_correlations(
     independent: impl Fn(&Facts) -> bool,
 ) -> Result<(), Error> {
     let count = nets.iter().filter(|net| !independent(&net.facts())).count();
-    if count > 1 { Err(Error::CorrelatedBranches { combinator, at: at.to_owned(), count, defect }) } else { Ok(()) }
+    if count > 1 {
+        Err(Error::CorrelatedBranches { combinator, at: at.to_owned(), count, defect })
+    } else {
+        Ok(())
+    }
 }
 
 fn resolve_branches(

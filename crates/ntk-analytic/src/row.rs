@@ -78,7 +78,10 @@ pub(crate) fn run(stage: &Stage, place: Place, gap: &mut [f64], ntk: &mut [f64],
                 let q12 = covariance((q11 * q22).sqrt(), gap[k]);
                 let theta = ntk.get(k).copied().unwrap_or(0.0);
                 let out = rule.pair(Pair { q11, q22, q12, gap: gap[k].abs(), ntk: theta });
-                debug_assert!(output[0][i] == out.q11 && output[1][j] == out.q22, "variance and pair disagree");
+                debug_assert!(
+                    output[0][i] == out.q11 && output[1][j] == out.q22,
+                    "variance and pair disagree"
+                );
                 gap[k] = out.gap.copysign(out.q12);
                 if let Some(ntk) = ntk.get_mut(k) {
                     *ntk = out.ntk;

@@ -97,8 +97,13 @@ impl Rules {
         Ok(self)
     }
 
-    pub(crate) fn find_activation(&self, name: &str, parameters: &[f64]) -> Result<Arc<dyn DualActivation>, Error> {
-        let rule = self.activations.get(name).ok_or_else(|| Error::UnknownActivation { name: name.to_owned() })?;
+    pub(crate) fn find_activation(
+        &self,
+        name: &str,
+        parameters: &[f64],
+    ) -> Result<Arc<dyn DualActivation>, Error> {
+        let rule =
+            self.activations.get(name).ok_or_else(|| Error::UnknownActivation { name: name.to_owned() })?;
         Ok(rule(parameters))
     }
 

@@ -36,7 +36,8 @@ fn activations(names: &str) -> Vec<Activation> {
 fn net(row: &Row) -> Net {
     let (weight, bias) = (Variance::new(row.weight).unwrap(), Variance::new(row.bias).unwrap());
     let phis = activations(&row.activations);
-    let hidden = (0..row.depth).map(|l| Net::dense(weight, bias).then(Net::activation(phis[l % phis.len()].clone())));
+    let hidden =
+        (0..row.depth).map(|l| Net::dense(weight, bias).then(Net::activation(phis[l % phis.len()].clone())));
     Net::serial(hidden).then(Net::readout(1, weight, bias))
 }
 

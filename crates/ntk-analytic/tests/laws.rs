@@ -143,7 +143,8 @@ fn blocks_are_parts_of_the_symmetric_kernel_across_tiles() {
     let x = Array2::from_shape_fn((601, 5), |(i, j)| ((i * 7 + j * 13) as f64 * 0.37).sin());
     let kernel = Analytic::new(Net::mlp(2, Activation::Relu, 1, variance(2.0), variance(0.1))).unwrap();
     let whole = kernel.symmetric((&x).into(), Which::Both).unwrap();
-    let block = kernel.block(Batch::from(&x).range(3, 300), Batch::from(&x).range(250, 601), Which::Both).unwrap();
+    let block =
+        kernel.block(Batch::from(&x).range(3, 300), Batch::from(&x).range(250, 601), Which::Both).unwrap();
     for (whole, block) in [(whole.nngp, block.nngp), (whole.ntk, block.ntk)] {
         let (whole, block) = (whole.unwrap(), block.unwrap());
         let part = whole.slice(s![3..300, 250..601]);

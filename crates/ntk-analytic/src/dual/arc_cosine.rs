@@ -2,39 +2,8 @@
 //!
 //! Source: Cho and Saul, "Kernel methods for deep learning" (2009); [lee2019wide], appendix on ReLU.
 
-use std::f64::consts::{FRAC_1_PI, PI};
-
 use super::closed::ClosedForm;
-
-/// t = arccos(1 − u) for u ∈ [0, 1], with full relative accuracy.
-#[inline(always)]
-pub(super) fn angle(u: f64) -> f64 {
-    2.0 * (0.5 * u).sqrt().asin()
-}
-
-/// (sin t − t cos t)/π for t ∈ [0, π/2], by its Taylor series: the difference would cancel.
-#[inline(always)]
-pub(super) fn lens(t: f64) -> f64 {
-    // Σ (−1)ᵏ⁺¹ 2k t²ᵏ⁺¹/(2k + 1)!; the first term left out is below 1e-19 at t = π/2.
-    const SERIES: [f64; 12] = {
-        let (mut c, mut k, mut factorial) = ([0.0; 12], 0, 1.0);
-        while k < 12 {
-            let n = (2 * k + 2) as f64;
-            factorial *= n * (n + 1.0);
-            c[k] = if k % 2 == 0 { n / factorial } else { -n / factorial };
-            k += 1;
-        }
-        c
-    };
-    let t2 = t * t;
-    let mut sum = SERIES[11];
-    let mut k = 11;
-    while k > 0 {
-        k -= 1;
-        sum = sum * t2 + SERIES[k];
-    }
-    FRAC_1_PI * t * t2 * sum
-}
+use crate::lane::{angle, lune};
 
 /// a·min(x, 0) + b·max(x, 0): V = √(q₁₁q₂₂) (a² + b²)/2 · [cos θ + c (sin θ − θ cos θ)/π] with
 /// c = (a − b)²/(a² + b²), and slope (a² + b²)/2 · [1 − cθ/π].
@@ -65,20 +34,17 @@ impl ClosedForm<0> for AbRelu {
     }
 
     #[inline(always)]
-    fn pair(&self, _: &[f64; 0], _: &[f64; 0], gap: f64) -> (f64, f64) {
+    fn pair<const FMA: bool>(&self, _: &[f64; 0], _: &[f64; 0], gap: f64) -> (f64, f64) {
         let &AbRelu { half, c, rest } = self;
         let u = gap.abs();
-        let t = angle(u);
-        let (cj, ct) = (c * lens(t), c * FRAC_1_PI * t);
-        if gap.is_sign_positive() {
-            (u - cj, half * (1.0 - ct))
-        } else {
-            // θ = π − t: ρ′ = (c − 1)(1 − u) + c·lens, of either sign.
-            let below_one = rest + (c - 1.0) * u - cj;
-            let above_minus_one = c + (1.0 - c) * u + cj;
-            let gap = if below_one <= above_minus_one { below_one } else { -above_minus_one };
-            (gap, half * (1.0 - c + ct))
-        }
+        let root = u.sqrt();
+        let (cj, ct) = (c * lune::<FMA>(u, root), c * angle::<FMA>(u, root));
+        // For ρ < 0, θ = π − t and ρ′ = (c − 1)(1 − u) + c (sin t − t cos t)/π, of either sign.
+        let below_one = rest + (c - 1.0) * u - cj;
+        let above_minus_one = c + (1.0 - c) * u + cj;
+        let turned = if below_one <= above_minus_one { below_one } else { -above_minus_one };
+        let positive = gap.is_sign_positive();
+        (if positive { u - cj } else { turned }, half * (1.0 - if positive { ct } else { c - ct }))
     }
 }
 
@@ -95,8 +61,8 @@ impl ClosedForm<1> for Step {
     }
 
     #[inline(always)]
-    fn pair(&self, &[v1]: &[f64; 1], &[v2]: &[f64; 1], gap: f64) -> (f64, f64) {
-        let share = FRAC_1_PI * angle(gap.abs());
+    fn pair<const FMA: bool>(&self, &[v1]: &[f64; 1], &[v2]: &[f64; 1], gap: f64) -> (f64, f64) {
+        let share = angle::<FMA>(gap.abs(), gap.abs().sqrt());
         let below_one = if gap.is_sign_positive() { share } else { 1.0 - share };
         // Normalized by ½ where both samples vary; a sample at 0 has the smaller second moment ¼.
         let norm = 0.5 / (v1 * v2).sqrt();
@@ -117,7 +83,7 @@ impl ClosedForm<0> for Sign {
     }
 
     #[inline(always)]
-    fn pair(&self, _: &[f64; 0], _: &[f64; 0], gap: f64) -> (f64, f64) {
-        ((2.0 / PI * angle(gap.abs())).min(1.0).copysign(gap), 0.0)
+    fn pair<const FMA: bool>(&self, _: &[f64; 0], _: &[f64; 0], gap: f64) -> (f64, f64) {
+        ((2.0 * angle::<FMA>(gap.abs(), gap.abs().sqrt())).min(1.0).copysign(gap), 0.0)
     }
 }

@@ -4,6 +4,7 @@ use std::array::from_fn;
 
 use super::Prepared;
 use crate::Error;
+use crate::lane::vectorized;
 
 /// A dual activation in closed form, with N factors for each sample.
 pub(super) trait ClosedForm<const N: usize>: Send + Sync {
@@ -13,8 +14,9 @@ pub(super) trait ClosedForm<const N: usize>: Send + Sync {
     /// What the formula needs of one sample of pre-activation variance q.
     fn factors(&self, q: f64) -> [f64; N];
 
-    /// The signed gap of the activations and the slope, from the signed gap of the pre-activations.
-    fn pair(&self, a: &[f64; N], b: &[f64; N], gap: f64) -> (f64, f64);
+    /// The signed gap of the activations and the slope, from the signed gap of the pre-activations: without branches
+    /// where speed matters, since the loop over it is widened.
+    fn pair<const FMA: bool>(&self, a: &[f64; N], b: &[f64; N], gap: f64) -> (f64, f64);
 }
 
 /// Variances above this, after the scaling of the argument, have no use, and their products overflow.
@@ -46,7 +48,7 @@ pub(super) fn prepare_closed<F: ClosedForm<N> + 'static, const N: usize>(
             .map(|&q| {
                 let (v, f) = (form.variance(q), form.factors(q));
                 // By Cauchy–Schwarz the slope of a pair is finite where both diagonal ones are.
-                let slope = form.pair(&f, &f, if q > 0.0 { 0.0 } else { 1.0 }).1;
+                let slope = form.pair::<false>(&f, &f, if q > 0.0 { 0.0 } else { 1.0 }).1;
                 if q <= LARGEST && v.is_finite() && slope.is_finite() {
                     Ok(v)
                 } else {
@@ -75,16 +77,8 @@ impl<F: ClosedForm<N>, const N: usize> Prepared for Closed<F, N> {
         let a: [f64; N] = from_fn(|k| self.rows[k][i]);
         let columns: [&[f64]; N] = from_fn(|k| &self.columns[k][j0..j0 + n]);
         match slope {
-            Some(slope) => {
-                for (j, (gap, slope)) in gap.iter_mut().zip(slope).enumerate() {
-                    (*gap, *slope) = self.form.pair(&a, &from_fn(|k| columns[k][j]), *gap);
-                }
-            }
-            None => {
-                for (j, gap) in gap.iter_mut().enumerate() {
-                    *gap = self.form.pair(&a, &from_fn(|k| columns[k][j]), *gap).0;
-                }
-            }
+            Some(slope) => gaps_and_slopes(&self.form, &a, columns, gap, slope),
+            None => gaps_alone(&self.form, &a, columns, gap),
         }
         if self.variances.0[i] == 0.0 {
             gap.fill(1.0);
@@ -97,12 +91,62 @@ impl<F: ClosedForm<N>, const N: usize> Prepared for Closed<F, N> {
     }
 }
 
+vectorized! {
+    fn gaps_and_slopes[F: ClosedForm<N>, const N: usize][F, N](
+        form: &F, a: &[f64; N], columns: [&[f64]; N], gap: &mut [f64], slope: &mut [f64],
+    ) {
+        // Equal lengths, said once, spare the loop its checks.
+        let n = gap.len().min(slope.len());
+        let (gap, slope, columns) = (&mut gap[..n], &mut slope[..n], columns.map(|column| &column[..n]));
+        for j in 0..n {
+            (gap[j], slope[j]) = form.pair::<FMA>(a, &columns.map(|column| column[j]), gap[j]);
+        }
+    }
+}
+
+vectorized! {
+    fn gaps_alone[F: ClosedForm<N>, const N: usize][F, N](
+        form: &F, a: &[f64; N], columns: [&[f64]; N], gap: &mut [f64],
+    ) {
+        let n = gap.len();
+        let (gap, columns) = (&mut gap[..n], columns.map(|column| &column[..n]));
+        for j in 0..n {
+            gap[j] = form.pair::<FMA>(a, &columns.map(|column| column[j]), gap[j]).0;
+        }
+    }
+}
+
 /// 1 − ω from ω = V₁₂/√(V₁₁V₂₂) ≥ 0 and δᵢ = (Vᵢᵢ − V₁₂)/√(V₁₁V₂₂), without cancellation where V₁₁ = V₂₂, and with an
 /// error far below the square root of the result elsewhere.
 #[inline(always)]
 pub(super) fn gap_of(omega: f64, delta: [f64; 2]) -> f64 {
-    // V₁₁V₂₂ − V₁₂² = V₁₂(d₁ + d₂) + d₁d₂ for dᵢ = Vᵢᵢ − V₁₂.
-    ((omega * (delta[0] + delta[1]) + delta[0] * delta[1]) / (1.0 + omega)).clamp(0.0, 1.0)
+    // V₁₁V₂₂ − V₁₂² = V₁₂(d₁ + d₂) + d₁d₂ for dᵢ = Vᵢᵢ − V₁₂; where the dᵢ are large these terms cancel, and ω does not.
+    let exact = (omega * (delta[0] + delta[1]) + delta[0] * delta[1]) / (1.0 + omega);
+    let far = delta[0].abs().max(delta[1].abs()) > 1.0;
+    (if far { 1.0 - omega } else { exact }).clamp(0.0, 1.0)
+}
+
+/// 1 − |ρ′| for an odd φ whose dual is a power series f in one number, ρ′ = f(r√(z₁z₂))/√(f(z₁)f(z₂)) with
+/// f(z) = z Σ cₘ z²ᵐ, c₀ = 1 and small z: φ is nearly a line there, so u comes first and the rest is of order z².
+#[inline(always)]
+pub(super) fn nearly_linear<const M: usize>(c: &[f64; M], z: [f64; 2], u: f64) -> f64 {
+    let (r, w) = (1.0 - u, u * (2.0 - u));
+    let b = r * r * z[0] * z[1];
+    // f(z)/z − 1 at the pair, and the diagonal ones minus it, from zᵢ²ᵐ − z₁₂²ᵐ without cancellation.
+    let difference = |z: f64, other: f64| {
+        let (a, first) = (z * z, z * ((z - other) + w * other));
+        let (mut power, mut difference, mut sum) = (1.0, 0.0, 0.0);
+        for c in &c[1..] {
+            difference = a * difference + power * first;
+            power *= b;
+            sum += c * difference;
+        }
+        sum
+    };
+    let pair = 1.0 + b * c[1..].iter().rev().fold(0.0, |sum, c| sum * b + c);
+    let d = [difference(z[0], z[1]), difference(z[1], z[0])];
+    let norm = ((pair + d[0]) * (pair + d[1])).sqrt();
+    (u + r * gap_of(pair / norm, d.map(|d| d / norm))).clamp(0.0, 1.0)
 }
 
 /// One parity of a dual at correlation |ρ|: its diagonal, its value and diagonal minus value, the last without

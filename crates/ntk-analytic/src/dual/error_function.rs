@@ -5,12 +5,24 @@
 
 use std::f64::consts::{FRAC_1_PI, FRAC_2_PI, PI};
 
-use super::closed::{ClosedForm, LARGEST, Part, combine};
+use super::closed::{ClosedForm, LARGEST, Part, combine, nearly_linear};
+use crate::lane::arctangent;
 
 /// α(x) = arcsin(x/(1 + x)) = atan2(x, √(1 + 2x)).
 fn diagonal_arc(x: f64) -> f64 {
     x.atan2((1.0 + 2.0 * x).sqrt())
 }
+
+/// arcsin z = z Σ cₘ z²ᵐ with cₘ = (2m)!/(4ᵐ m!² (2m + 1)); for z ≤ 1/5 the rest is below 1e-17.
+const ARCSINE: [f64; 12] = {
+    let (mut c, mut m, mut binomial) = ([0.0; 12], 0, 1.0);
+    while m < 12 {
+        c[m] = binomial / (2 * m + 1) as f64;
+        binomial *= (2 * m + 1) as f64 / (2 * m + 2) as f64;
+        m += 1;
+    }
+    c
+};
 
 /// What both activations need of a pair with scaled variances x₁, x₂ and correlation r = 1 − u ≥ 0.
 #[derive(Clone, Copy)]
@@ -36,7 +48,7 @@ fn sample(x: f64) -> Sample {
 }
 
 #[inline(always)]
-fn arcs(a: &Sample, b: &Sample, u: f64) -> Arcs {
+fn arcs<const FMA: bool>(a: &Sample, b: &Sample, u: f64) -> Arcs {
     let (r, w) = (1.0 - u, u * (2.0 - u));
     let root = a[1] * b[1];
     let d = 1.0 + (a[0] + b[0]) + (a[0] * b[0]) * w;
@@ -48,10 +60,10 @@ fn arcs(a: &Sample, b: &Sample, u: f64) -> Arcs {
         let step = (sigma - o[1]) + u * o[1];
         let bracket = step * (sigma + r * o[1]) + x * o[0] * w;
         let below = (sigma * root_d + r * o[1] * e).max(f64::MIN_POSITIVE) * (root_d * e + x * x12);
-        (sigma * step, (sigma * (1.0 + x) * bracket / below).atan())
+        (sigma * step, arctangent::<FMA>(sigma * (1.0 + x) * bracket / below))
     };
     let ((e1, d1), (e2, d2)) = (one(a, b), one(b, a));
-    let part = Part { diagonal: [a[3], b[3]], value: x12.atan2(root_d), difference: [d1, d2] };
+    let part = Part { diagonal: [a[3], b[3]], value: arctangent::<FMA>(x12 / root_d), difference: [d1, d2] };
     Arcs { root, w, d, root_d, part, excess: [e1, e2] }
 }
 
@@ -82,11 +94,15 @@ impl ClosedForm<4> for Erf {
     }
 
     #[inline(always)]
-    fn pair(&self, x: &[f64; 4], y: &[f64; 4], gap: f64) -> (f64, f64) {
+    fn pair<const FMA: bool>(&self, x: &[f64; 4], y: &[f64; 4], gap: f64) -> (f64, f64) {
         let &Erf { a, b, c } = self;
-        let arcs = arcs(x, y, gap.abs());
+        let arcs = arcs::<FMA>(x, y, gap.abs());
         let constant = Part { diagonal: [c * c; 2], value: c * c, difference: [0.0; 2] };
-        let gap = combine(gap, arcs.part.times(a * a * FRAC_2_PI), constant);
+        let gap = if c == 0.0 && x[0].max(y[0]) < 0.25 {
+            nearly_linear(&ARCSINE, [x[0] / (1.0 + x[0]), y[0] / (1.0 + y[0])], gap.abs()).copysign(gap)
+        } else {
+            combine(gap, arcs.part.times(a * a * FRAC_2_PI), constant)
+        };
         (gap, a * a * b * b * 4.0 * FRAC_1_PI / arcs.root_d)
     }
 }
@@ -107,8 +123,8 @@ impl ClosedForm<4> for Gelu {
     }
 
     #[inline(always)]
-    fn pair(&self, a: &[f64; 4], b: &[f64; 4], gap: f64) -> (f64, f64) {
-        let Arcs { root, w, d, root_d, part: arc, excess } = arcs(a, b, gap.abs());
+    fn pair<const FMA: bool>(&self, a: &[f64; 4], b: &[f64; 4], gap: f64) -> (f64, f64) {
+        let Arcs { root, w, d, root_d, part: arc, excess } = arcs::<FMA>(a, b, gap.abs());
         let (sum, product) = (a[0] + b[0], a[0] * b[0]);
         let all = (1.0 + a[0]) * (1.0 + b[0]);
         let q12 = (1.0 - gap.abs()) * root;

@@ -37,7 +37,7 @@ impl ClosedForm<2> for Shifted {
     }
 
     #[inline(always)]
-    fn pair(&self, a: &[f64; 2], b: &[f64; 2], gap: f64) -> (f64, f64) {
+    fn pair<const FMA: bool>(&self, a: &[f64; 2], b: &[f64; 2], gap: f64) -> (f64, f64) {
         let step = a[0] - b[0];
         let h = 0.5 * step * step + a[0] * b[0] * one_minus(gap);
         (-(-h).exp_m1(), self.rate * (a[1] * b[1]) * (-h).exp())
@@ -62,7 +62,7 @@ impl ClosedForm<3> for Gaussian {
     }
 
     #[inline(always)]
-    fn pair(&self, s: &[f64; 3], o: &[f64; 3], gap: f64) -> (f64, f64) {
+    fn pair<const FMA: bool>(&self, s: &[f64; 3], o: &[f64; 3], gap: f64) -> (f64, f64) {
         let u = gap.abs();
         let w = s[0] * o[0] * (u * (2.0 - u));
         let d = 0.5 * (s[2] + o[2]) + w;
@@ -89,7 +89,7 @@ impl ClosedForm<4> for Gabor {
     }
 
     #[inline(always)]
-    fn pair(&self, a: &[f64; 4], b: &[f64; 4], gap: f64) -> (f64, f64) {
+    fn pair<const FMA: bool>(&self, a: &[f64; 4], b: &[f64; 4], gap: f64) -> (f64, f64) {
         let u = gap.abs();
         let (step, root, product) = (a[1] - b[1], a[1] * b[1], a[0] * b[0]);
         let sum = a[0] + b[0];
@@ -137,7 +137,7 @@ impl ClosedForm<0> for Compositional {
     }
 
     #[inline(always)]
-    fn pair(&self, _: &[f64; 0], _: &[f64; 0], gap: f64) -> (f64, f64) {
+    fn pair<const FMA: bool>(&self, _: &[f64; 0], _: &[f64; 0], gap: f64) -> (f64, f64) {
         let fall = self.gamma * one_minus(gap);
         (-(-fall).exp_m1(), self.gamma * (self.gamma * (1.0 + self.shift) - fall).exp())
     }

@@ -1,7 +1,7 @@
 //! max(x, 0)ⁿ: the arc-cosine kernel of any degree, by a recursion that is finite at identical inputs.
 
-use super::arc_cosine::{angle, lens};
 use super::closed::ClosedForm;
+use crate::lane::{angle, lune};
 
 /// max(x, 0)ⁿ, n ≥ 1: V = (q₁₁q₂₂)^{n/2} n!/(2π) Iₙ(ρ), Iₙ = ∫₀^{π−θ} (cos ψ + cos θ)ⁿ dψ.
 ///
@@ -36,13 +36,13 @@ impl ClosedForm<1> for RectifiedMonomial {
     }
 
     #[inline(always)]
-    fn pair(&self, &[p1]: &[f64; 1], &[p2]: &[f64; 1], gap: f64) -> (f64, f64) {
+    fn pair<const FMA: bool>(&self, &[p1]: &[f64; 1], &[p2]: &[f64; 1], gap: f64) -> (f64, f64) {
         let u = gap.abs();
-        let (t, w) = (angle(u), u * (2.0 - u));
-        let share = t / std::f64::consts::PI;
+        let (root, w) = (u.sqrt(), u * (2.0 - u));
+        let (share, lune) = (angle::<FMA>(u, root), lune::<FMA>(u, root));
         let positive = gap.is_sign_positive();
         // Gaps for ρ > 0, the κ themselves for ρ < 0.
-        let (mut below, mut here) = if positive { (share, u - lens(t)) } else { (share, lens(t)) };
+        let (mut below, mut here) = if positive { (share, u - lune) } else { (share, lune) };
         for n in 2..=self.degree {
             let n = f64::from(n);
             let beta = (n - 1.0) * (n - 1.0) / ((2.0 * n - 1.0) * (2.0 * n - 3.0));
