@@ -21,7 +21,7 @@ use crate::{Error, Gram, Law, Training};
 /// targets and the train covariance to zero, except on zero modes.
 ///
 /// # Source
-/// [lee2019wide], eqs. (14) and (15).
+/// \[lee2019wide\], eqs. (14) and (15).
 ///
 /// ```
 /// use ndarray::array;

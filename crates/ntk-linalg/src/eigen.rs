@@ -69,8 +69,8 @@ impl SymmetricEigen {
     }
 }
 
-/// The eigenvalues λ₁ ≤ … ≤ λₙ alone: about half the time of [`SymmetricEigen::new`] and n² numbers beside
-/// the matrix.
+/// The eigenvalues λ₁ ≤ … ≤ λₙ alone: n² numbers beside the matrix and no work for vectors; the reduction to
+/// tridiagonal form, a good part of the time of [`SymmetricEigen::new`], remains.
 ///
 /// # Errors
 /// [`Error::NoConvergence`], for extreme entries.
