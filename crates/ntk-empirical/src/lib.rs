@@ -1,1 +1,60 @@
-//! Finite-width networks on candle: tangent kernels without Jacobians, linearization, training
+//! Finite-width networks on candle: forward, training, tangent kernels without Jacobians, linearization.
+//!
+//! Depend on this crate to draw and train a finite network of a [`Net`](ntk_core::Net), to compare it with its
+//! infinite-width limit, or to compute the tangent kernel of any candle model. It is the only crate of the family
+//! that knows candle and devices.
+//!
+//! * [`Lowering`], [`FiniteNet`]: one draw of a network; a [`KernelFn`](ntk_core::KernelFn) by structured contraction.
+//! * [`TrainOptions`]: gradient descent with momentum, full-batch or mini-batch, observed at recorded steps.
+//! * [`Linearized`]: the exactly linear model around the initial parameters, trained by the same options.
+//! * [`MonteCarlo`]: kernels averaged over draws, with standard errors.
+//! * [`Model`], [`Autograd`]: any candle model, by candle's reverse mode.
+//! * [`Rules`]: what custom names mean at finite width.
+//!
+//! ```
+//! use ndarray::array;
+//! use ntk_core::{Activation, Net, Shape, Variance};
+//! use ntk_empirical::{FiniteNet, Lowering};
+//!
+//! let net = Net::mlp(2, Activation::ERF, 1, Variance::new(1.5)?, Variance::new(0.1)?);
+//! let finite = FiniteNet::lower(&net, &Lowering { width: 64, seed: 7, ..Lowering::for_inputs(Shape::vector(2)) })?;
+//! let x = array![[1.0, 0.5], [-0.3, 0.8]];
+//! assert_eq!(finite.outputs((&x).into())?.dim(), (2, 1));
+//! assert_eq!(finite.ntk_blocks((&x).into(), (&x).into())?.dim(), (2, 2, 1, 1));
+//! # Ok::<(), ntk_empirical::Error>(())
+//! ```
+//!
+//! Features: `cuda` and `metal` compile candle for those devices; choose one at run time with [`device()`].
+
+mod affine;
+mod autograd;
+mod device;
+mod draw;
+mod error;
+mod finite;
+mod linearize;
+mod loss;
+mod lower;
+mod monte_carlo;
+mod node;
+mod parameters;
+mod pointwise;
+mod products;
+mod rules;
+mod structured;
+mod tensor;
+mod train;
+
+pub use candle_core;
+
+pub use autograd::{Autograd, Model};
+pub use device::device;
+pub use error::Error;
+pub use finite::FiniteNet;
+pub use linearize::Linearized;
+pub use loss::{Loss, Reduction};
+pub use lower::{Lowering, Mode};
+pub use monte_carlo::{Estimate, MonteCarlo};
+pub use parameters::Parameters;
+pub use rules::{LayerRule, Rules};
+pub use train::{Step, TrainOptions, Trained};

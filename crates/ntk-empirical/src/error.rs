@@ -1,0 +1,176 @@
+//! What can be wrong with a lowering, its inputs, its parameters or its training.
+
+use std::path::PathBuf;
+
+/// Errors of `ntk-empirical`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An error of the description or of a batch.
+    #[error(transparent)]
+    Net(#[from] ntk_core::Error),
+    /// An error of candle.
+    #[error(transparent)]
+    Candle(Box<candle_core::Error>),
+    /// A node that exists at infinite width only.
+    #[error("{name} has no finite network: it exists at infinite width only")]
+    NoFiniteNetwork {
+        /// The node's name.
+        name: String,
+    },
+    /// A custom activation without a rule.
+    #[error(
+        "no rule for the activation {name:?}: register it with Rules::activation and use FiniteNet::lower_with"
+    )]
+    UnknownActivation {
+        /// The name looked up.
+        name: String,
+    },
+    /// A custom layer without a rule.
+    #[error("no rule for the layer {name:?}: register it with Rules::layer and use FiniteNet::lower_with")]
+    UnknownLayer {
+        /// The name looked up.
+        name: String,
+    },
+    /// A number format that is not supported.
+    #[error("parameters are f32 or f64 (f32 on Metal), not {dtype} on {device}")]
+    DType {
+        /// The format asked for.
+        dtype: &'static str,
+        /// The kind of device.
+        device: &'static str,
+    },
+    /// Not the name of a device.
+    #[error("no device is called {name:?}: use cpu, cuda, cuda:1, metal or metal:1")]
+    UnknownDevice {
+        /// The name given.
+        name: String,
+    },
+    /// A device that does not open, or that is not compiled in.
+    #[error("device {name} does not open: {source}")]
+    Device {
+        /// The name given.
+        name: String,
+        /// Why.
+        source: Box<candle_core::Error>,
+    },
+    /// A hidden width of zero.
+    #[error("a network is lowered at a width of at least 1")]
+    ZeroWidth,
+    /// Inputs that do not fit the network.
+    #[error("the network was lowered for {expected} features, not {found}")]
+    Features {
+        /// Features in `Lowering::inputs`.
+        expected: usize,
+        /// Features of the batch.
+        found: usize,
+    },
+    /// Targets or cotangents that do not fit the outputs.
+    #[error("targets must have the shape of the outputs, {expected:?}, not {found:?}")]
+    Targets {
+        /// Samples and outputs.
+        expected: (usize, usize),
+        /// Shape given.
+        found: (usize, usize),
+    },
+    /// NaN or infinity in a target or cotangent, or not a distribution where one is needed.
+    #[error("target {value} of sample {sample}, output {output} is not {domain}")]
+    Target {
+        /// Row.
+        sample: usize,
+        /// Column.
+        output: usize,
+        /// The value found.
+        value: f64,
+        /// What is allowed.
+        domain: &'static str,
+    },
+    /// An option out of its domain.
+    #[error("{option} = {value} is out of its domain ({domain})")]
+    Setting {
+        /// The option's name.
+        option: &'static str,
+        /// The number given.
+        value: f64,
+        /// What is allowed.
+        domain: &'static str,
+    },
+    /// A parameter that is not there.
+    #[error("the parameter {name:?} is missing")]
+    MissingParameter {
+        /// Its name, the path of the node.
+        name: String,
+    },
+    /// A parameter that the network does not have.
+    #[error("the network has no parameter {name:?}: its parameters are named by FiniteNet::parameters")]
+    UnknownParameter {
+        /// The name given.
+        name: String,
+    },
+    /// A parameter of the wrong shape.
+    #[error("parameter {name:?} has shape {expected:?}, not {found:?}")]
+    ParameterShape {
+        /// Its name.
+        name: String,
+        /// Shape in the network.
+        expected: Vec<usize>,
+        /// Shape given.
+        found: Vec<usize>,
+    },
+    /// NaN or infinity in a parameter.
+    #[error("parameter {name:?} holds a number that is not finite")]
+    NonFiniteParameter {
+        /// Its name.
+        name: String,
+    },
+    /// A parameter file that cannot be written, read, or understood.
+    #[error("parameter file {path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<candle_core::Error>,
+    },
+    /// Outputs or kernels that overflowed.
+    #[error(
+        "{quantity} is not finite: an activation overflowed, or a normalization met a constant sample with ε = 0"
+    )]
+    NonFinite {
+        /// What overflowed.
+        quantity: &'static str,
+    },
+    /// Training that diverged.
+    #[error(
+        "training diverged at step {step}: lower the learning rate (gradient descent on squared loss needs η < 2/λ_max of the NTK)"
+    )]
+    Diverged {
+        /// The first step whose outputs are not finite.
+        step: usize,
+    },
+    /// A model whose output is not a matrix of samples by outputs.
+    #[error(
+        "a model must map (n, d) to (n, outputs) with at least one output, not {samples} samples to shape {found:?}"
+    )]
+    ModelOutput {
+        /// Samples given.
+        samples: usize,
+        /// Shape that came back.
+        found: Vec<usize>,
+    },
+    /// Model variables that do not fit what is said of them.
+    #[error(
+        "a model needs at least one variable and one rate for each, not {vars} variables and {rates} rates"
+    )]
+    ModelVariables {
+        /// Number of variables.
+        vars: usize,
+        /// Number of rates.
+        rates: usize,
+    },
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Error::Candle(Box::new(error))
+    }
+}

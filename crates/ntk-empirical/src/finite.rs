@@ -1,0 +1,231 @@
+//! `FiniteNet`: one draw of a network, with its parameters and its outputs.
+
+use std::path::Path;
+
+use candle_core::{DType, Tensor, Var};
+use candle_nn::VarMap;
+use ndarray::Array2;
+use ntk_core::{Batch, Net};
+
+use crate::affine::Affine;
+use crate::lower::Builder;
+use crate::node::{Node, Sweep};
+use crate::{Error, Lowering, Mode, Parameters, Rules, tensor};
+
+/// One draw of a network.
+///
+/// As a [`KernelFn`](ntk_core::KernelFn) it gives the mean over outputs of its own tangent kernel, and the covariance
+/// of an output over the draw of the last affine layers.
+pub struct FiniteNet {
+    net: Net,
+    lowering: Lowering,
+    outputs: usize,
+    pub(crate) root: Node,
+    pub(crate) affines: Vec<Affine>,
+    variables: VarMap,
+}
+
+impl FiniteNet {
+    /// Draws the network of a description that has no custom names.
+    ///
+    /// # Errors
+    /// As [`FiniteNet::lower_with`].
+    pub fn lower(net: &Net, lowering: &Lowering) -> Result<Self, Error> {
+        FiniteNet::lower_with(net, lowering, &Rules::new())
+    }
+
+    /// Draws the network of a description.
+    ///
+    /// # Errors
+    /// Those of the description ([`Error::Net`]) and of the lowering ([`Error::ZeroWidth`], [`Error::DType`]);
+    /// [`Error::UnknownActivation`], [`Error::UnknownLayer`] for names without a rule; [`Error::NoFiniteNetwork`] for
+    /// nodes that exist at infinite width only.
+    pub fn lower_with(net: &Net, lowering: &Lowering, rules: &Rules) -> Result<Self, Error> {
+        lowering.check()?;
+        net.check()?;
+        net.output_shape(&lowering.inputs)?;
+        let inputs = lowering.inputs.channels().at(lowering.width);
+        if inputs == 0 {
+            return Err(ntk_core::Error::ZeroWidth.into());
+        }
+        let mut builder = Builder { lowering, rules, affines: Vec::new() };
+        let (root, outputs) = builder.node(net, "", inputs)?;
+        let affines = builder.affines;
+        let variables = variables(&affines);
+        Ok(FiniteNet { net: net.clone(), lowering: lowering.clone(), outputs, root, affines, variables })
+    }
+
+    /// A copy with parameters of its own: training one leaves the other.
+    ///
+    /// # Errors
+    /// Candle's.
+    pub fn try_clone(&self) -> Result<Self, Error> {
+        let affines = self.affines.iter().map(Affine::deep_clone).collect::<Result<Vec<_>, _>>()?;
+        let variables = variables(&affines);
+        let (net, lowering, root) = (self.net.clone(), self.lowering.clone(), self.root.clone());
+        Ok(FiniteNet { net, lowering, outputs: self.outputs, root, affines, variables })
+    }
+
+    /// The description.
+    pub fn net(&self) -> &Net {
+        &self.net
+    }
+
+    /// What it was lowered with.
+    pub fn lowering(&self) -> &Lowering {
+        &self.lowering
+    }
+
+    /// Number of outputs.
+    pub fn output_width(&self) -> usize {
+        self.outputs
+    }
+
+    /// Number of scalar parameters.
+    pub fn parameter_count(&self) -> usize {
+        self.variables().map(|(_, var)| var.elem_count()).sum()
+    }
+
+    /// Names of the parameters in the order of the layers, a weight before its bias: `0.weight`, `0.bias`,
+    /// `2.sum.1.0.weight`, … by the path of the node.
+    pub fn parameter_names(&self) -> Vec<String> {
+        self.variables().map(|(name, _)| name).collect()
+    }
+
+    /// The variables by name; writing to them moves the network.
+    pub fn var_map(&self) -> &VarMap {
+        &self.variables
+    }
+
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (String, &Var)> {
+        self.affines.iter().flat_map(Affine::named)
+    }
+
+    /// f(x). x: (n, d) → (n, outputs), in the number format and on the device of the lowering.
+    ///
+    /// # Errors
+    /// Candle's, for tensors of another shape, format or device.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, Error> {
+        Ok(self.root.forward(self.sweep(), x)?)
+    }
+
+    /// f(x). x: (n, d) → (n, outputs).
+    ///
+    /// # Errors
+    /// Those of [`Batch::check`]; [`Error::Features`]; [`Error::NonFinite`] on overflow.
+    pub fn outputs(&self, x: Batch<'_>) -> Result<Array2<f64>, Error> {
+        let outputs = tensor::array(&self.forward(&self.input(x)?)?)?;
+        finite(outputs, "an output")
+    }
+
+    /// A checked batch as a tensor.
+    pub(crate) fn input(&self, x: Batch<'_>) -> Result<Tensor, Error> {
+        x.check()?;
+        let expected = self.lowering.inputs.channels().at(self.lowering.width);
+        if x.features() != expected {
+            return Err(Error::Features { expected, found: x.features() });
+        }
+        Ok(tensor::matrix(x.values(), self.lowering.dtype, &self.lowering.device)?)
+    }
+
+    pub(crate) fn sweep(&self) -> Sweep<'_> {
+        self.sweep_at(0)
+    }
+
+    /// A sweep that draws the masks of a given training step.
+    pub(crate) fn sweep_at(&self, pass: u64) -> Sweep<'_> {
+        let pass = (self.lowering.mode == Mode::Training).then_some(pass);
+        Sweep { affines: &self.affines, pass, frozen: false }
+    }
+
+    /// Copies of the parameters.
+    ///
+    /// # Errors
+    /// Candle's.
+    pub fn parameters(&self) -> Result<Parameters, Error> {
+        let mut parameters = Parameters::new();
+        for (name, var) in self.variables() {
+            parameters.insert(name, var.as_detached_tensor().copy()?);
+        }
+        Ok(parameters)
+    }
+
+    /// Replaces all parameters; nothing changes if there is an error.
+    ///
+    /// # Errors
+    /// [`Error::MissingParameter`], [`Error::UnknownParameter`], [`Error::ParameterShape`],
+    /// [`Error::NonFiniteParameter`].
+    pub fn set_parameters(&mut self, parameters: &Parameters) -> Result<(), Error> {
+        self.check_parameters(parameters)?;
+        for (name, var) in self.variables() {
+            if let Some(tensor) = parameters.get(&name) {
+                var.set(&tensor.to_dtype(var.dtype())?.to_device(var.device())?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks names, shapes and finiteness.
+    pub(crate) fn check_parameters(&self, parameters: &Parameters) -> Result<(), Error> {
+        for (name, var) in self.variables() {
+            let Some(tensor) = parameters.get(&name) else { return Err(Error::MissingParameter { name }) };
+            if tensor.dims() != var.dims() {
+                let (expected, found) = (var.dims().to_vec(), tensor.dims().to_vec());
+                return Err(Error::ParameterShape { name, expected, found });
+            }
+            // 0 · x is 0 for finite x only.
+            let zero = (tensor.to_dtype(DType::F64)? * 0.0)?.sum_all()?.to_scalar::<f64>()?;
+            if zero != 0.0 {
+                return Err(Error::NonFiniteParameter { name });
+            }
+        }
+        let known: std::collections::BTreeSet<String> = self.variables().map(|(name, _)| name).collect();
+        match parameters.names().find(|name| !known.contains(*name)) {
+            Some(name) => Err(Error::UnknownParameter { name: name.to_owned() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the parameters to a safetensors file.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        self.parameters()?.save(path)
+    }
+
+    /// Reads the parameters from a safetensors file; nothing changes if there is an error.
+    ///
+    /// # Errors
+    /// [`Error::File`], and those of [`FiniteNet::set_parameters`].
+    pub fn load(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
+        self.set_parameters(&Parameters::load(path)?)
+    }
+}
+
+impl std::fmt::Debug for FiniteNet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FiniteNet")
+            .field("net", &self.net)
+            .field("lowering", &self.lowering)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Refuses what overflowed.
+pub(crate) fn finite<D: ndarray::Dimension>(
+    values: ndarray::Array<f64, D>,
+    quantity: &'static str,
+) -> Result<ndarray::Array<f64, D>, Error> {
+    if values.iter().all(|v| v.is_finite()) { Ok(values) } else { Err(Error::NonFinite { quantity }) }
+}
+
+fn variables(affines: &[Affine]) -> VarMap {
+    let variables = VarMap::new();
+    {
+        // A lock is poisoned only by a panic of its holder, and this map is new.
+        let mut map = variables.data().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        map.extend(affines.iter().flat_map(Affine::named).map(|(name, var)| (name, var.clone())));
+    }
+    variables
+}
