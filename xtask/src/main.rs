@@ -1,2 +1,30 @@
-//! The project's commands.
-fn main() {}
+//! The project's commands. It starts other programs and links none of our crates, so that it starts in seconds.
+#![allow(clippy::print_stdout)] // a program speaks to its user
+
+mod bench;
+mod ci;
+mod codegen;
+mod docs;
+mod flags;
+mod golden;
+mod project;
+mod reproduce;
+mod tidy;
+
+use clap::Parser as _;
+use flags::{Command, Xtask};
+use project::Project;
+
+fn main() -> anyhow::Result<()> {
+    let Xtask { command } = Xtask::parse();
+    let project = Project::find()?;
+    match command {
+        Command::Ci => ci::run(&project),
+        Command::Tidy => tidy::run(&project),
+        Command::Codegen { check } => codegen::run(&project, check),
+        Command::Reproduce(options) => reproduce::run(&project, &options),
+        Command::Bench { names, json } => bench::run(&project, &names, json.as_deref()),
+        Command::Docs => docs::run(&project),
+        Command::Golden => golden::run(&project),
+    }
+}

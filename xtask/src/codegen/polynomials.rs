@@ -15,7 +15,7 @@ struct Double2(f64, f64);
 impl Double2 {
     const ZERO: Double2 = Double2(0.0, 0.0);
     /// 1/π.
-    const FRAC_1_PI: Double2 = Double2(0.318_309_886_183_790_7, -1.967_867_667_518_248_6e-17);
+    const FRAC_1_PI: Double2 = Double2(std::f64::consts::FRAC_1_PI, -1.967_867_667_518_248_6e-17);
     const SQRT_2: Double2 = Double2(std::f64::consts::SQRT_2, -9.667_293_313_452_913e-17);
 
     /// numerator / denominator, both exact.
@@ -103,7 +103,8 @@ fn chebyshev(series: &[Double2], h: f64) -> Vec<Double2> {
     let mut power = 1.0;
     for (k, &p) in series.iter().enumerate() {
         // 2⁻²ᵏ C(2k, k − j), from j = 0 upwards.
-        let mut weight = (1..=k).fold(Double2(1.0, 0.0), |w, i| w * Double2::ratio((2 * i - 1) as f64, (2 * i) as f64));
+        let mut weight =
+            (1..=k).fold(Double2(1.0, 0.0), |w, i| w * Double2::ratio((2 * i - 1) as f64, (2 * i) as f64));
         for (j, to) in coefficients.iter_mut().enumerate().take(k + 1) {
             let factor = if j == 0 { power } else { 2.0 * power };
             *to = *to + p * weight * Double2(factor, 0.0);
@@ -167,6 +168,9 @@ pub(crate) fn generate() -> anyhow::Result<String> {
     table(&mut out, "ANGLE", "acos(1 − u) / (π √u)", &angle(), 1.0, 1e-16);
     table(&mut out, "LUNE", "(sin θ − θ cos θ) / (π u^(3/2)), cos θ = 1 − u,", &lune(), 1.0, 1e-16);
     table(&mut out, "ARCSINE", "asin(√z) / √z", &arcsine(), 0.25, 1e-16);
-    anyhow::ensure!((angle()[0].0 * PI - std::f64::consts::SQRT_2).abs() < 1e-15, "the series of the angle is wrong");
+    anyhow::ensure!(
+        (angle()[0].0 * PI - std::f64::consts::SQRT_2).abs() < 1e-15,
+        "the series of the angle is wrong"
+    );
     Ok(out)
 }

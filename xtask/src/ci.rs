@@ -1,0 +1,198 @@
+//! The list of steps that must pass. Continuous integration is this list and nothing else.
+
+use std::env;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use xshell::cmd;
+
+use crate::project::Project;
+use crate::{codegen, docs, flags, reproduce, tidy};
+
+enum Outcome {
+    Passed,
+    LeftOut(String),
+}
+use Outcome::{LeftOut, Passed};
+
+struct Step {
+    name: &'static str,
+    run: fn(&Project) -> anyhow::Result<Outcome>,
+}
+
+/// Cheap first; a machine with nothing but Rust passes all that are not left out by name.
+const STEPS: &[Step] = &[
+    Step { name: "format", run: |p| passed(cmd!(p.shell, "cargo fmt --all --check").run()) },
+    Step { name: "tidy", run: |p| tidy::run(p).map(|()| Passed) },
+    Step { name: "spelling", run: |p| if_installed(p, "typos", || cmd!(p.shell, "typos").run()) },
+    Step {
+        name: "licences and sources",
+        run: |p| {
+            let check = cmd!(p.shell, "cargo deny --offline check bans licenses sources");
+            if_installed(p, "cargo-deny", || check.run())
+        },
+    },
+    Step {
+        name: "unused dependencies",
+        run: |p| if_installed(p, "cargo-machete", || cmd!(p.shell, "cargo machete").run()),
+    },
+    Step { name: "book", run: |p| if_installed(p, "mdbook", || cmd!(p.shell, "mdbook build docs").run()) },
+    Step {
+        name: "lints",
+        run: |p| {
+            passed(cmd!(p.shell, "cargo clippy --profile ci --workspace --all-targets -- -D warnings").run())
+        },
+    },
+    Step { name: "lints by feature", run: lints_by_feature },
+    Step { name: "documentation", run: |p| docs::crates(p).map(|()| Passed) },
+    Step { name: "type check for cuda", run: check_cuda },
+    Step { name: "examples", run: examples },
+    Step { name: "generated files", run: |p| codegen::run(p, true).map(|()| Passed) },
+    Step { name: "reproduce --quick", run: reproduce_quick },
+    Step { name: "page in a browser", run: page },
+    // Last, so that its counts stand at the end of what is printed.
+    Step { name: "tests", run: |p| passed(cmd!(p.shell, "cargo test --profile ci --workspace").run()) },
+];
+
+pub(crate) fn run(project: &Project) -> anyhow::Result<()> {
+    let (started, mut left_out) = (Instant::now(), Vec::new());
+    for (done, step) in STEPS.iter().enumerate() {
+        println!("\n=== {} ({} of {})", step.name, done + 1, STEPS.len());
+        let began = Instant::now();
+        let outcome = (step.run)(project);
+        let seconds = began.elapsed().as_secs_f64();
+        match outcome {
+            Ok(Passed) => println!("=== {}: passed, {seconds:.1} s", step.name),
+            Ok(LeftOut(reason)) => {
+                println!("=== {}: left out, {reason}", step.name);
+                left_out.push(format!("{} ({reason})", step.name));
+            }
+            Err(error) => {
+                println!("=== {}: FAILED, {seconds:.1} s", step.name);
+                let (passed, rest) = (done - left_out.len(), STEPS.len() - done - 1);
+                println!("\nci: {passed} steps passed, 1 failed ({}), {rest} not run", step.name);
+                return Err(error.context(format!("step \"{}\"", step.name)));
+            }
+        }
+    }
+    let (passed, seconds) = (STEPS.len() - left_out.len(), started.elapsed().as_secs());
+    let without = if left_out.is_empty() { "none".to_owned() } else { left_out.join(", ") };
+    println!("\nci: {passed} steps passed, 0 failed, in {seconds} s; left out: {without}");
+    Ok(())
+}
+
+fn passed(result: Result<(), xshell::Error>) -> anyhow::Result<Outcome> {
+    Ok(result.map(|()| Passed)?)
+}
+
+fn if_installed(
+    project: &Project,
+    program: &str,
+    run: impl FnOnce() -> Result<(), xshell::Error>,
+) -> anyhow::Result<Outcome> {
+    if installed(project, program) {
+        passed(run())
+    } else {
+        Ok(LeftOut(format!("{program} is not installed")))
+    }
+}
+
+pub(crate) fn installed(project: &Project, program: &str) -> bool {
+    cmd!(project.shell, "{program} --version").quiet().ignore_stdout().ignore_stderr().run().is_ok()
+}
+
+/// Feature sets that building the whole workspace at once would merge.
+fn lints_by_feature(project: &Project) -> anyhow::Result<Outcome> {
+    let sets: [&[&str]; 4] = [
+        &["-p", "ntk-core"],
+        &["-p", "ntk-core", "--features", "serde"],
+        &["-p", "ntk-linalg", "--no-default-features"],
+        &["-p", "ntk-analytic", "--no-default-features"],
+    ];
+    for set in sets {
+        cmd!(project.shell, "cargo clippy --profile ci {set...} -- -D warnings").run()?;
+    }
+    Ok(Passed)
+}
+
+/// Checks the types of the device code without a device: a stand-in for the compiler of kernels writes empty ones.
+///
+/// They must never be found by a real build, so they get a target directory of their own.
+fn check_cuda(project: &Project) -> anyhow::Result<Outcome> {
+    if !cfg!(unix) {
+        return Ok(LeftOut("the stand-in for nvcc is a shell script".to_owned()));
+    }
+    let stub = project.root.join("xtask/stub");
+    let path = env::var_os("PATH").context("there is no PATH")?;
+    let path = env::join_paths([stub.clone()].into_iter().chain(env::split_paths(&path)))?;
+    let target = project.target.join("cuda-stub");
+    let check = cmd!(project.shell, "cargo check -p ntk-bench --features cuda --target-dir {target}");
+    passed(check.env("PATH", path).env("NVCC", stub.join("nvcc")).env("CUDA_COMPUTE_CAP", "80").run())
+}
+
+fn examples(project: &Project) -> anyhow::Result<Outcome> {
+    for package in project.packages() {
+        let name = package.name();
+        for example in package.targets("example") {
+            cmd!(project.shell, "cargo run --quiet --profile ci -p {name} --example {example}").run()?;
+        }
+    }
+    Ok(Passed)
+}
+
+fn reproduce_quick(project: &Project) -> anyhow::Result<Outcome> {
+    let quick = flags::Reproduce {
+        names: Vec::new(),
+        quick: true,
+        full: false,
+        data_dir: None,
+        out: Some(page_directory(project)),
+        device: "cpu".to_owned(),
+        seed: 0,
+    };
+    reproduce::run(project, &quick).map(|()| Passed)
+}
+
+fn page_directory(project: &Project) -> PathBuf {
+    project.target.join("reproduce-quick")
+}
+
+/// The page must not be wider than a phone: a real browser measures it.
+fn page(project: &Project) -> anyhow::Result<Outcome> {
+    const WIDTH: u32 = 360;
+    let Some(browser) =
+        ["chromium", "chromium-browser", "google-chrome"].iter().find(|b| installed(project, b))
+    else {
+        return Ok(LeftOut("no chromium is installed".to_owned()));
+    };
+    let (shell, scratch) = (&project.shell, project.shell.create_temp_dir()?);
+    let page = shell.read_file(page_directory(project).join("index.html"))?;
+    // Headless windows have a least width of their own, so the phone is a frame inside one.
+    let (framed, frame) = (scratch.path().join("page.html"), scratch.path().join("frame.html"));
+    shell.write_file(&framed, page)?;
+    let measure = "onload = () => { const f = document.querySelector('iframe').contentDocument.documentElement; \
+                   document.title = `width ${f.scrollWidth} height ${f.scrollHeight}`; }";
+    shell.write_file(
+        &frame,
+        format!("<iframe src=\"page.html\" style=\"border:0\" width={WIDTH} height=800></iframe><script>{measure}</script>"),
+    )?;
+    let user = scratch.path().join("profile");
+    let flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"];
+    let dump = cmd!(
+        shell,
+        "{browser} {flags...} --allow-file-access-from-files --user-data-dir={user} --dump-dom file://{frame}"
+    );
+    let dom = dump.ignore_stderr().read()?;
+    let title = dom.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>"));
+    let title = title.map(|(title, _)| title).context("the browser did not measure the page")?;
+    let mut words = title.split(' ');
+    let (width, height) = (words.nth(1), words.nth(1));
+    let number =
+        |word: Option<&str>| word.and_then(|w| w.parse::<u32>().ok()).context("no size was measured");
+    let (width, height) = (number(width)?, number(height)?);
+    if width > WIDTH || height < 200 {
+        bail!("the page is {width} wide and {height} high where the screen is {WIDTH} wide");
+    }
+    Ok(Passed)
+}

@@ -1,0 +1,50 @@
+//! Files that are made, not typed: each is committed, says which command makes it, and is compared by `ci`.
+
+mod polynomials;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use xshell::cmd;
+
+use crate::project::Project;
+
+pub(crate) fn run(project: &Project, check: bool) -> anyhow::Result<()> {
+    let path = |path: &str| project.root.join(path);
+    let polynomials = polynomials::generate()?;
+    ensure_file_contents(&path("crates/ntk-analytic/src/generated/polynomials.rs"), &polynomials, check)?;
+    katex_header(project, check)?;
+    ensure_file_contents(&path("docs/src/support.md"), &described(project, "--support")?, check)?;
+    ensure_file_contents(&path("docs/src/net.schema.json"), &described(project, "--schema")?, check)
+}
+
+/// Writes the file, or fails where it is not as it would be written.
+fn ensure_file_contents(path: &Path, text: &str, check: bool) -> anyhow::Result<()> {
+    let found = fs::read_to_string(path).unwrap_or_default();
+    if found == text {
+        return Ok(());
+    }
+    if check {
+        bail!("{} is not up to date: run `cargo xtask codegen`", path.display());
+    }
+    println!("writing {}", path.display());
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// docs.rs builds inside a crate and sees nothing else, so the header lies in each.
+fn katex_header(project: &Project, check: bool) -> anyhow::Result<()> {
+    let header = project.shell.read_file(project.root.join("docs/katex-header.html"))?;
+    for package in project.packages().iter().filter(|package| package.name() != "xtask") {
+        let path = project.root.join("crates").join(package.name()).join("katex-header.html");
+        ensure_file_contents(&path, &header, check)?;
+    }
+    Ok(())
+}
+
+/// What the program itself says about the project.
+fn described(project: &Project, what: &str) -> anyhow::Result<String> {
+    let text =
+        cmd!(project.shell, "cargo run --quiet --profile ci -p ntk-bench -- describe {what}").read()?;
+    Ok(text + "\n")
+}
