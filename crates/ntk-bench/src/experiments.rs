@@ -1,5 +1,9 @@
 //! The table of all experiments. A new one is a file beside this module's others and a line in [`ALL`].
 
+mod common;
+
+mod monte_carlo;
+
 use crate::{Error, Experiment};
 
 /// Every experiment, in the order of the report.
@@ -35,7 +39,7 @@ use crate::{Error, Experiment};
 ///     Ok(report)
 /// }
 /// ```
-pub const ALL: &[Experiment] = &[];
+pub const ALL: &[Experiment] = &[monte_carlo::EXPERIMENT];
 
 /// The experiments of these names, in the order of the table; all of them if there is no name.
 ///
