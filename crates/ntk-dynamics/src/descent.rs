@@ -69,7 +69,7 @@ impl Law for HeavyBall {
         let large = 0.5 * (a + split.copysign(a));
         let small = beta / large;
         // (largeⁱ − smallⁱ)/(large − small), which is i large^{i−1} where they meet.
-        let apart = split / large.abs();
+        let apart = (split / large.abs()).min(1.0);
         let ratio = if apart == 0.0 { i } else { -(i * (-apart).ln_1p()).exp_m1() / apart };
         if a > 0.0 {
             // (1 − large)(1 − small) = x gives 1 − large without cancellation.
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn one_mode_is_the_recursion() {
-        for beta in [0.0, 0.3, 0.9] {
+        for beta in [0.0, 1e-20, 0.3, 0.9] {
             // Both critical points, (1 ∓ √β)², are among the values.
             let root = f64::sqrt(beta);
             let critical = [(1.0 - root) * (1.0 - root), (1.0 + root) * (1.0 + root)];
