@@ -5,6 +5,8 @@
 //! a kinked φ depends on √(1 − ρ), and 1 − ρ cannot be recovered from a rounded ρ. Every formula below therefore
 //! takes a gap and gives the gap of its output without cancellation.
 
+use std::sync::Arc;
+
 use ntk_core::Activation;
 
 use crate::Error;
@@ -13,13 +15,17 @@ mod arc_cosine;
 mod closed;
 mod error_function;
 mod exponential;
+mod function;
 mod hermite_series;
+mod kinked;
 mod polynomial;
 mod rectified;
 mod series;
+mod table;
 mod trigonometric;
 
 use closed::prepare_closed;
+pub use function::FunctionDual;
 
 /// The covariance of a centered Gaussian pair (u, v).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,6 +62,11 @@ pub trait DualActivation: Send + Sync {
     /// An expectation that does not exist or overflows.
     fn variance(&self, q: f64) -> Result<f64, Error> {
         Ok(self.dual(Cov2 { q11: q, q22: q, q12: q, gap: if q > 0.0 { 0.0 } else { 1.0 } }).value)
+    }
+
+    /// The closure behind this dual, if there is one: kernels then share its quadratures between their entries.
+    fn function(&self) -> Option<&FunctionDual> {
+        None
     }
 }
 
@@ -129,15 +140,18 @@ impl Cov2 {
 /// parameter of the activation out of its domain.
 pub fn dual(phi: &Activation, cov: Cov2) -> Result<Dual, Error> {
     phi.check()?;
-    let (mut gap, mut slope) = ([cov.signed_gap()?], [0.0]);
-    let prepared = prepare(phi, &[cov.q11], &[cov.q22], TOLERANCE)?;
+    let gap = cov.signed_gap()?;
+    Ok(dual_of(prepare(phi, &[cov.q11], &[cov.q22], TOLERANCE)?.as_ref(), gap))
+}
+
+/// The dual of the only pair that was prepared.
+fn dual_of(prepared: &dyn Prepared, gap: f64) -> Dual {
+    let (mut gap, mut slope) = ([gap], [0.0]);
     prepared.row(0, 0, &mut gap, Some(&mut slope));
-    prepared.check()?;
-    let (v1, v2) = prepared.variances();
-    let value = correlation(gap[0]) * (v1[0].sqrt() * v2[0].sqrt());
+    let ((v1, v2), gap) = (prepared.variances(), gap[0]);
     // √V·√V may differ from V in the last digit; identical samples have the variance itself.
-    let value = if gap[0] == 0.0 && v1[0] == v2[0] { v1[0].copysign(gap[0]) } else { value };
-    Ok(Dual { value, slope: slope[0], gap: gap[0].abs() })
+    let norm = if v1[0] == v2[0] { v1[0] } else { v1[0].sqrt() * v2[0].sqrt() };
+    Dual { value: correlation(gap) * norm, slope: slope[0], gap: gap.abs() }
 }
 
 /// The default error bound of a quadrature, relative to √(V₁₁V₂₂) and √(S₁₁S₂₂).
@@ -156,11 +170,6 @@ pub(crate) trait Prepared: Send + Sync {
     fn error(&self) -> f64 {
         0.0
     }
-
-    /// What only `row` could find out, to be asked after the last row.
-    fn check(&self) -> Result<(), Error> {
-        Ok(())
-    }
 }
 
 /// Prepares φ for row samples of variances `q1` and column samples of variances `q2`.
@@ -178,6 +187,7 @@ pub(crate) fn prepare(
     use trigonometric::Wave;
 
     let name = phi.name();
+    let largest = q1.iter().chain(q2).fold(0.0, |a: f64, &b| a.max(b));
     match *phi {
         Activation::Relu => prepare_closed(arc_cosine::AbRelu::new(0.0, 1.0), name, q1, q2),
         Activation::LeakyRelu { alpha } => prepare_closed(arc_cosine::AbRelu::new(alpha, 1.0), name, q1, q2),
@@ -190,11 +200,17 @@ pub(crate) fn prepare(
         Activation::RectifiedMonomial { degree } => {
             prepare_closed(rectified::RectifiedMonomial::new(degree), name, q1, q2)
         }
-        Activation::Erf { a, b, c } => prepare_closed(Erf { a, b, c }, name, q1, q2),
-        Activation::SigmoidLike => prepare_closed(Erf::SIGMOID_LIKE, name, q1, q2),
+        Activation::Erf { a, b, c: 0.0 } if largest * (2.0 * b * b) < 0.25 => {
+            prepare_closed(Erf::<true> { a, b, c: 0.0 }, name, q1, q2)
+        }
+        Activation::Erf { a, b, c } => prepare_closed(Erf::<false> { a, b, c }, name, q1, q2),
+        Activation::SigmoidLike => prepare_closed(Erf::<false>::SIGMOID_LIKE, name, q1, q2),
         Activation::Gelu => prepare_closed(Gelu, name, q1, q2),
-        Activation::Sin { a, b, c } => prepare_closed(Wave::sin(a, b, c), name, q1, q2),
-        Activation::Cos { a, b, c } => prepare_closed(Wave::cos(a, b, c), name, q1, q2),
+        Activation::Sin { a, b, c: 0.0 } if largest * (b * b) < 0.25 => {
+            prepare_closed(Wave::<true>::sin(a, b, 0.0), name, q1, q2)
+        }
+        Activation::Sin { a, b, c } => prepare_closed(Wave::<false>::sin(a, b, c), name, q1, q2),
+        Activation::Cos { a, b, c } => prepare_closed(Wave::<false>::cos(a, b, c), name, q1, q2),
         Activation::Rbf { gamma } => prepare_closed(Shifted::rbf(gamma), name, q1, q2),
         Activation::Exp { a, b } => prepare_closed(Shifted::exp(a, b), name, q1, q2),
         Activation::Gaussian { a, b } => prepare_closed(Gaussian { a, b }, name, q1, q2),
@@ -217,17 +233,20 @@ pub(crate) fn prepare(
         | Activation::Sigmoid
         | Activation::Softplus
         | Activation::Silu
-        | Activation::Mish => {
-            let (f, df) = (|x| phi.eval(x).unwrap_or(f64::NAN), |x| phi.derivative(x).unwrap_or(f64::NAN));
-            series::prepare_series(q1, q2, name, |q, least| {
-                hermite_series::expand(&f, &df, q, least, tolerance, name)
-            })
-        }
-        Activation::Elu { .. }
+        | Activation::Mish
+        | Activation::Elu { .. }
         | Activation::Selu
         | Activation::HardTanh
         | Activation::HardSigmoid
-        | Activation::Relu6 => Err(Error::UnknownActivation { name: name.to_owned() }),
+        | Activation::Relu6 => {
+            let (f, df) = (phi.clone(), phi.clone());
+            let function = kinked::Kinked {
+                f: Arc::new(move |x| f.eval(x).unwrap_or(f64::NAN)),
+                df: Arc::new(move |x| df.derivative(x).unwrap_or(f64::NAN)),
+                kinks: phi.kinks().to_vec(),
+            };
+            function::prepare_function(&function, name, q1, q2, tolerance)
+        }
         Activation::Custom { ref name, .. } => Err(Error::UnknownActivation { name: name.clone() }),
     }
 }

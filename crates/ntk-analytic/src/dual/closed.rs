@@ -173,16 +173,15 @@ impl Part {
 /// The signed gap of φ from the duals of its odd and even parts (E of a mixed product is 0): V₁₂ = ±odd + even.
 #[inline(always)]
 pub(super) fn combine(gap: f64, odd: Part, even: Part) -> f64 {
-    let sum = |x: [f64; 2], y: [f64; 2]| [x[0] + y[0], x[1] + y[1]];
-    let plus = |p: Part| p.diagonal.map(|d| d + p.value);
-    let v = sum(odd.diagonal, even.diagonal);
-    let norm = v[0].sqrt() * v[1].sqrt();
-    let (value, differences) = if gap.is_sign_positive() {
-        (odd.value + even.value, sum(odd.difference, even.difference))
-    } else if even.value >= odd.value {
-        (even.value - odd.value, sum(plus(odd), even.difference))
-    } else {
-        (even.value - odd.value, sum(odd.difference, plus(even)))
+    let positive = gap.is_sign_positive();
+    let (keep_odd, keep_even) = (positive || odd.value > even.value, positive || even.value >= odd.value);
+    let norm = ((odd.diagonal[0] + even.diagonal[0]) * (odd.diagonal[1] + even.diagonal[1])).sqrt();
+    let value = even.value + if positive { odd.value } else { -odd.value };
+    // Vᵢᵢ − |V₁₂|, where a part of the other sign adds to the distance. Selected, not branched over.
+    let distance = |side: usize| {
+        let odd = if keep_odd { odd.difference[side] } else { odd.diagonal[side] + odd.value };
+        let even = if keep_even { even.difference[side] } else { even.diagonal[side] + even.value };
+        (odd + even) / norm
     };
-    gap_of(value.abs() / norm, differences.map(|d| d / norm)).copysign(value)
+    gap_of(value.abs() / norm, [distance(0), distance(1)]).copysign(value)
 }

@@ -67,23 +67,23 @@ fn arcs<const FMA: bool>(a: &Sample, b: &Sample, u: f64) -> Arcs {
     Arcs { root, w, d, root_d, part, excess: [e1, e2] }
 }
 
-/// a·erf(bx) + c: V = a² (2/π) arcsin(2b²q₁₂/√((1 + 2b²q₁₁)(1 + 2b²q₂₂))) + c².
-pub(super) struct Erf {
+/// a·erf(bx) + c, with `SMALL` for c = 0 and all 2b²q < ¼: V = a² (2/π) arcsin(2b²q₁₂/√((1 + 2b²q₁₁)(1 + 2b²q₂₂))) + c².
+pub(super) struct Erf<const SMALL: bool> {
     pub a: f64,
     pub b: f64,
     pub c: f64,
 }
 
-impl Erf {
+impl<const SMALL: bool> Erf<SMALL> {
     /// ½ erf(x/2.402…) + ½.
-    pub(super) const SIGMOID_LIKE: Erf = Erf { a: 0.5, b: 1.0 / 2.402_056_353_171_979_6, c: 0.5 };
+    pub(super) const SIGMOID_LIKE: Self = Erf { a: 0.5, b: 1.0 / 2.402_056_353_171_979_6, c: 0.5 };
 
-    fn scaled(&self, q: f64) -> f64 {
+    pub(super) fn scaled(&self, q: f64) -> f64 {
         2.0 * self.b * self.b * q
     }
 }
 
-impl ClosedForm<4> for Erf {
+impl<const SMALL: bool> ClosedForm<4> for Erf<SMALL> {
     fn variance(&self, q: f64) -> f64 {
         let x = self.scaled(q);
         if x <= LARGEST { self.a * self.a * FRAC_2_PI * diagonal_arc(x) + self.c * self.c } else { f64::NAN }
@@ -98,7 +98,7 @@ impl ClosedForm<4> for Erf {
         let &Erf { a, b, c } = self;
         let arcs = arcs::<FMA>(x, y, gap.abs());
         let constant = Part { diagonal: [c * c; 2], value: c * c, difference: [0.0; 2] };
-        let gap = if c == 0.0 && x[0].max(y[0]) < 0.25 {
+        let gap = if SMALL {
             nearly_linear(&ARCSINE, [x[0] / (1.0 + x[0]), y[0] / (1.0 + y[0])], gap.abs()).copysign(gap)
         } else {
             combine(gap, arcs.part.times(a * a * FRAC_2_PI), constant)

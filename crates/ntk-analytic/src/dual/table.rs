@@ -6,6 +6,7 @@
 use std::f64::consts::FRAC_PI_2;
 
 use super::kinked::Found;
+use crate::lane::angle;
 
 /// A polynomial on [0, π/2] by its Chebyshev coefficients.
 struct Chebyshev(Vec<f64>);
@@ -62,7 +63,12 @@ const MOST: usize = 256;
 
 impl Table {
     /// From `found(gap)` for signed gaps and `slopes` = √(q₁₁q₂₂/(V₁₁V₂₂)) and √(S₁₁S₂₂), with the error reached.
-    pub(super) fn new(found: impl Fn(f64) -> Found, ratio: f64, slope_norm: f64, tolerance: f64) -> (Self, f64) {
+    pub(super) fn new(
+        found: impl Fn(f64) -> Found,
+        ratio: f64,
+        slope_norm: f64,
+        tolerance: f64,
+    ) -> (Self, f64) {
         let mut worst = 0.0f64;
         let halves = [1.0, -1.0].map(|side| {
             let start = found(0f64.copysign(side));
@@ -86,7 +92,8 @@ impl Table {
                         if j % 2 == 0 && !previous.is_empty() {
                             return previous[j / 2];
                         }
-                        let theta = 0.5 * FRAC_PI_2 * (1.0 + (std::f64::consts::PI * j as f64 / n as f64).cos());
+                        let theta =
+                            0.5 * FRAC_PI_2 * (1.0 + (std::f64::consts::PI * j as f64 / n as f64).cos());
                         let theta = if j == n { 0.0 } else { theta };
                         let f = if j == n { start } else { found(gap(theta)) };
                         (value(theta, &f), f.slope)
@@ -111,7 +118,7 @@ impl Table {
     /// The signed gap of the activations and the slope.
     pub(super) fn at(&self, gap: f64) -> (f64, f64) {
         let half = &self.0[usize::from(gap.is_sign_negative())];
-        let theta = super::arc_cosine::angle(gap.abs());
+        let theta = std::f64::consts::PI * angle::<false>(gap.abs(), gap.abs().sqrt());
         let scale = if half.quadratic { theta * theta } else { 1.0 };
         let distance = (half.start + scale * half.rest.at(theta)).clamp(0.0, 2.0);
         let output = if distance <= 1.0 { distance * half.sign } else { (distance - 2.0) * half.sign };

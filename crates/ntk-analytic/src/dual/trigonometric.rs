@@ -3,11 +3,12 @@
 use super::closed::{ClosedForm, Part, combine, nearly_linear};
 
 /// sinh z = z Σ z²ᵐ/(2m + 1)!; for z ≤ ¼ the rest is below 1e-17.
-const SINH: [f64; 7] = [1.0, 1.0 / 6.0, 1.0 / 120.0, 1.0 / 5040.0, 1.0 / 362_880.0, 1.0 / 39_916_800.0, 1.0 / 6_227_020_800.0];
+const SINH: [f64; 7] =
+    [1.0, 1.0 / 6.0, 1.0 / 120.0, 1.0 / 5040.0, 1.0 / 362_880.0, 1.0 / 39_916_800.0, 1.0 / 6_227_020_800.0];
 
-/// a·sin(bx + c) or a·cos(bx + c): with Q = b²q, its odd part has the dual e^{−(Q₁₁+Q₂₂)/2} sinh Q₁₂, its even part
+/// a·sin(bx + c) or a·cos(bx + c), with `SMALL` for a pure sine and all b²q < ¼: with Q = b²q, its odd part has the dual e^{−(Q₁₁+Q₂₂)/2} sinh Q₁₂, its even part
 /// the same with cosh, and differentiation exchanges the two.
-pub(super) struct Wave {
+pub(super) struct Wave<const SMALL: bool> {
     /// b².
     rate: f64,
     /// a² times cos²c (for the sine).
@@ -16,7 +17,7 @@ pub(super) struct Wave {
     even: f64,
 }
 
-impl Wave {
+impl<const SMALL: bool> Wave<SMALL> {
     pub(super) fn sin(a: f64, b: f64, c: f64) -> Self {
         let (sin, cos) = c.sin_cos();
         Wave { rate: b * b, odd: (a * cos).powi(2), even: (a * sin).powi(2) }
@@ -28,7 +29,7 @@ impl Wave {
     }
 }
 
-impl ClosedForm<3> for Wave {
+impl<const SMALL: bool> ClosedForm<3> for Wave<SMALL> {
     fn variance(&self, q: f64) -> f64 {
         let decay = -2.0 * self.rate * q;
         0.5 * (self.even * (1.0 + decay.exp()) - self.odd * decay.exp_m1())
@@ -66,10 +67,9 @@ impl ClosedForm<3> for Wave {
             difference: [0.5 * ((1.0 + a[1]) * fall - tails[0]), 0.5 * ((1.0 + b[1]) * fall - tails[1])],
         };
         let slope = self.rate * (self.odd * even.value + (self.even * odd.value).copysign(gap));
-        let (q1, q2) = (a[0] * a[0], b[0] * b[0]);
-        if self.even == 0.0 && q1.max(q2) < 0.25 {
+        if SMALL {
             // e^{−(Q₁₁+Q₂₂)/2} falls out of the correlation of a pure sine, and sinh Q₁₂ remains.
-            return (nearly_linear(&SINH, [q1, q2], u).copysign(gap), slope);
+            return (nearly_linear(&SINH, [a[0] * a[0], b[0] * b[0]], u).copysign(gap), slope);
         }
         (combine(gap, odd.times(self.odd), even.times(self.even)), slope)
     }

@@ -1,0 +1,291 @@
+//! Duals of functions known by their values: a user's, and the activations without a closed form.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::closed::no_moment;
+use super::kinked::{Kinked, Rule};
+use super::table::Table;
+use super::{Cov2, Dual, DualActivation, Prepared, TOLERANCE, dual_of, hermite_series, series};
+use crate::Error;
+
+/// An activation given by a closure: its dual by Mehler's series if it is analytic, by quadrature between its kinks
+/// otherwise.
+///
+/// ```
+/// use ntk_analytic::{Cov2, DualActivation, FunctionDual};
+///
+/// let squareplus = FunctionDual::new("squareplus", |x| 0.5 * (x + (x * x + 4.0).sqrt()));
+/// assert!((squareplus.variance(1.0)? - 1.5).abs() < 1e-11); // E (x² + 2)/2, and x√(x² + 4) is odd
+/// # Ok::<(), ntk_analytic::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct FunctionDual {
+    name: String,
+    function: Kinked,
+    tolerance: f64,
+}
+
+impl std::fmt::Debug for FunctionDual {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FunctionDual").field("name", &self.name).field("kinks", &self.function.kinks).finish()
+    }
+}
+
+impl FunctionDual {
+    /// φ = `f`, analytic; its derivative is taken by differences of eighth order.
+    pub fn new(name: &str, f: impl Fn(f64) -> f64 + Send + Sync + 'static) -> Self {
+        let f: Arc<dyn Fn(f64) -> f64 + Send + Sync> = Arc::new(f);
+        let df = derivative(Arc::clone(&f), Vec::new());
+        let function = Kinked { f, df, kinks: Vec::new() };
+        FunctionDual { name: name.to_owned(), function, tolerance: TOLERANCE }
+    }
+
+    /// The points where φ or φ′ jumps or φ is not analytic; call before [`FunctionDual::derivative`].
+    pub fn kinks(mut self, kinks: &[f64]) -> Self {
+        self.function.kinks = kinks.to_vec();
+        self.function.kinks.sort_by(f64::total_cmp);
+        self.function.df = derivative(Arc::clone(&self.function.f), self.function.kinks.clone());
+        self
+    }
+
+    /// φ′ (almost everywhere), which costs less and is exact to more digits than differences of φ.
+    pub fn derivative(mut self, df: impl Fn(f64) -> f64 + Send + Sync + 'static) -> Self {
+        self.function.df = Arc::new(df);
+        self
+    }
+
+    /// The error bound that must be reached, relative to √(V₁₁V₂₂) and √(S₁₁S₂₂); 10⁻¹² by default.
+    pub fn tolerance(mut self, tolerance: f64) -> Self {
+        self.tolerance = tolerance;
+        self
+    }
+
+    pub(crate) fn prepare(&self, q1: &[f64], q2: &[f64]) -> Result<Box<dyn Prepared>, Error> {
+        prepare_function(&self.function, &self.name, q1, q2, self.tolerance)
+    }
+}
+
+impl DualActivation for FunctionDual {
+    fn dual(&self, cov: Cov2) -> Dual {
+        let found = cov.signed_gap().and_then(|gap| {
+            let prepared = self.prepare(&[cov.q11], &[cov.q22])?;
+            Ok(dual_of(prepared.as_ref(), gap))
+        });
+        // A variance that fails here has failed in `variance` before.
+        found.unwrap_or(Dual { value: 0.0, slope: 0.0, gap: 1.0 })
+    }
+
+    fn variance(&self, q: f64) -> Result<f64, Error> {
+        Ok(self.prepare(&[q], &[q])?.variances().0[0])
+    }
+
+    fn function(&self) -> Option<&FunctionDual> {
+        Some(self)
+    }
+}
+
+/// φ′ from nine values of φ on the piece between two kinks that x lies in, centered where the piece has room.
+fn derivative(
+    f: Arc<dyn Fn(f64) -> f64 + Send + Sync>,
+    kinks: Vec<f64>,
+) -> Arc<dyn Fn(f64) -> f64 + Send + Sync> {
+    Arc::new(move |x| {
+        let above = kinks.partition_point(|&k| k <= x);
+        let low = if above > 0 { kinks[above - 1] } else { f64::NEG_INFINITY };
+        let high = kinks.get(above).copied().unwrap_or(f64::INFINITY);
+        // The truncation error is of order h⁸ and the rounding error of order 1e-16/h.
+        let h = (x.abs().max(1.0) / 128.0).min((high - low) / 10.0);
+        // A little inside the piece, so that no value of the wrong branch is taken.
+        let first = (x - 4.0 * h).max(low + 1e-3 * h).min(high - 8.001 * h);
+        let (mut value, t) = (0.0, (x - first) / h);
+        for k in 0..9 {
+            // The derivative at t of the Lagrange polynomial of node k among 0 … 8.
+            let mut weight = 0.0;
+            for skip in (0..9).filter(|&m| m != k) {
+                let product = |m: usize| if m == skip { 1.0 } else { t - m as f64 };
+                weight +=
+                    (0..9).filter(|&m| m != k).map(|m| product(m) / (k as f64 - m as f64)).product::<f64>();
+            }
+            value += weight * f(first + k as f64 * h);
+        }
+        value / h
+    })
+}
+
+/// Prepares a function for samples of variances `q1` and `q2`.
+pub(super) fn prepare_function(
+    function: &Kinked,
+    name: &str,
+    q1: &[f64],
+    q2: &[f64],
+    tolerance: f64,
+) -> Result<Box<dyn Prepared>, Error> {
+    if !function.kinks.is_empty() {
+        return prepare_nested(function.clone(), name, q1, q2, tolerance);
+    }
+    let (f, df) = (function.f.as_ref(), function.df.as_ref());
+    let series = series::prepare_series(q1, q2, name, |q, least| {
+        hermite_series::expand(&f, &df, q, least, tolerance, name)
+    });
+    match series {
+        // At large variances the series is long; to a quadrature the function looks as if it had a kink at 0.
+        Err(Error::Quadrature { .. }) => {
+            let kinked = Kinked { kinks: vec![0.0], ..function.clone() };
+            prepare_nested(kinked, name, q1, q2, tolerance)
+        }
+        other => other,
+    }
+}
+
+/// A table pays off from this many pairs for each pair of variances.
+const TABLE_PAYS: usize = 400;
+
+/// Every pair by its own quadrature.
+struct Nested {
+    function: Kinked,
+    rule: Rule,
+    q: [Vec<f64>; 2],
+    v: [Vec<f64>; 2],
+    error: f64,
+}
+
+/// One table for each pair of distinct variances.
+struct Tabled {
+    tables: Vec<Table>,
+    /// Which of the distinct variances a sample has.
+    class: [Vec<usize>; 2],
+    columns: usize,
+    v: [Vec<f64>; 2],
+    error: f64,
+}
+
+fn prepare_nested(
+    function: Kinked,
+    name: &str,
+    q1: &[f64],
+    q2: &[f64],
+    tolerance: f64,
+) -> Result<Box<dyn Prepared>, Error> {
+    let (rule, finer) = (Rule::new(20), Rule::new(28));
+    let mut moments = HashMap::new();
+    let mut error = 0.0f64;
+    for &q in q1.iter().chain(q2) {
+        if let std::collections::hash_map::Entry::Vacant(entry) = moments.entry(q.to_bits()) {
+            let (coarse, fine) = (function.moments(q, &rule), function.moments(q, &finer));
+            if !(fine[0].is_finite() && fine[1].is_finite()) {
+                return Err(no_moment(name, q));
+            }
+            for d in (0..2).filter(|&d| fine[d] > 0.0) {
+                error = error.max((coarse[d] - fine[d]).abs() / fine[d]);
+            }
+            entry.insert(coarse);
+        }
+    }
+    let moment = |q: f64, d: usize| moments[&q.to_bits()][d];
+    let distinct = [q1, q2].map(|q| {
+        let mut distinct = q.to_vec();
+        distinct.sort_by(f64::total_cmp);
+        distinct.dedup_by_key(|q| q.to_bits());
+        distinct
+    });
+    let v = [q1, q2].map(|q| q.iter().map(|&q| moment(q, 0)).collect::<Vec<f64>>());
+    // Two rules on pairs of the extreme variances, close and far, tell the error of all.
+    let ends = |q: &[f64]| [q.first().copied().unwrap_or(0.0), q.last().copied().unwrap_or(0.0)];
+    for (q, gap) in ends(&distinct[0])
+        .into_iter()
+        .zip(ends(&distinct[1]))
+        .flat_map(|(a, b)| [0.4, 1e-3, -0.1].map(|gap| ([a, b], gap)))
+    {
+        let v = q.map(|q| moment(q, 0));
+        if v[0] * v[1] > 0.0 {
+            let slope = (moment(q[0], 1) * moment(q[1], 1)).sqrt();
+            let (a, b) = (function.pair(q, v, gap, &rule), function.pair(q, v, gap, &finer));
+            let slopes = if slope > 0.0 { (a.slope - b.slope).abs() / slope } else { 0.0 };
+            error = error.max((a.distance[0] - b.distance[0]).abs()).max(slopes);
+        }
+    }
+    let refuse = |reached: f64| Error::Quadrature { activation: name.to_owned(), reached, asked: tolerance };
+    if error.is_nan() || error > tolerance {
+        return Err(refuse(error));
+    }
+    let count = distinct[0].len() * distinct[1].len();
+    if q1.len() * q2.len() < TABLE_PAYS * count {
+        let q = [q1.to_vec(), q2.to_vec()];
+        return Ok(Box::new(Nested { function, rule, q, v, error }));
+    }
+    let mut tables = Vec::with_capacity(count);
+    for (&a, &b) in distinct[0].iter().flat_map(|a| distinct[1].iter().map(move |b| (a, b))) {
+        let (q, v) = ([a, b], [moment(a, 0), moment(b, 0)]);
+        let ratio = if v[0] * v[1] > 0.0 { (a / v[0]).sqrt() * (b / v[1]).sqrt() } else { 0.0 };
+        let slope = (moment(a, 1) * moment(b, 1)).sqrt();
+        let (table, reached) = Table::new(|gap| function.pair(q, v, gap, &rule), ratio, slope, tolerance);
+        if reached > tolerance {
+            // Kinks that nearly coincide make the angle too sharp for polynomials.
+            let q = [q1.to_vec(), q2.to_vec()];
+            return Ok(Box::new(Nested {
+                function,
+                rule,
+                q,
+                v: [q1, q2].map(|q| q.iter().map(|&q| moment(q, 0)).collect()),
+                error,
+            }));
+        }
+        error = error.max(reached);
+        tables.push(table);
+    }
+    let class = [0, 1].map(|side| {
+        let of = |q: &f64| distinct[side].partition_point(|other| other.total_cmp(q).is_lt());
+        [q1, q2][side].iter().map(of).collect()
+    });
+    Ok(Box::new(Tabled { tables, class, columns: distinct[1].len(), v, error }))
+}
+
+impl Prepared for Nested {
+    fn variances(&self) -> (&[f64], &[f64]) {
+        (&self.v[0], &self.v[1])
+    }
+
+    fn row(&self, i: usize, j0: usize, gap: &mut [f64], mut slope: Option<&mut [f64]>) {
+        for (k, gap) in gap.iter_mut().enumerate() {
+            let (q, v) = ([self.q[0][i], self.q[1][j0 + k]], [self.v[0][i], self.v[1][j0 + k]]);
+            let found = self.function.pair(q, v, *gap, &self.rule);
+            let [below, above] = found.distance;
+            *gap = if v[0] == 0.0 || v[1] == 0.0 {
+                1.0
+            } else if below <= above {
+                below.clamp(0.0, 1.0)
+            } else {
+                -above.clamp(0.0, 1.0)
+            };
+            if let Some(slope) = slope.as_deref_mut() {
+                slope[k] = found.slope;
+            }
+        }
+    }
+
+    fn error(&self) -> f64 {
+        self.error
+    }
+}
+
+impl Prepared for Tabled {
+    fn variances(&self) -> (&[f64], &[f64]) {
+        (&self.v[0], &self.v[1])
+    }
+
+    fn row(&self, i: usize, j0: usize, gap: &mut [f64], mut slope: Option<&mut [f64]>) {
+        for (k, gap) in gap.iter_mut().enumerate() {
+            let table = &self.tables[self.class[0][i] * self.columns + self.class[1][j0 + k]];
+            let (output, derivative) = table.at(*gap);
+            *gap = if self.v[0][i] == 0.0 || self.v[1][j0 + k] == 0.0 { 1.0 } else { output };
+            if let Some(slope) = slope.as_deref_mut() {
+                slope[k] = derivative;
+            }
+        }
+    }
+
+    fn error(&self) -> f64 {
+        self.error
+    }
+}
