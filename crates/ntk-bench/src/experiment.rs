@@ -98,7 +98,7 @@ pub struct Context<'a> {
     pub size: Size,
     /// The first seed; an experiment counts up from it.
     pub seed: u64,
-    /// Where finite networks run.
+    /// Where finite networks run; [`ntk_empirical::device`] opens it by its name, `device.to_string()`.
     pub device: Device,
     /// The data sets.
     pub data: &'a Data,

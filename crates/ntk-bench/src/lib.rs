@@ -8,6 +8,7 @@
 
 pub mod claim;
 pub mod data;
+pub mod describe;
 mod error;
 pub mod experiment;
 pub mod experiments;
@@ -17,7 +18,6 @@ pub mod page;
 pub mod plot;
 pub mod record;
 pub mod runner;
-pub mod schema;
 pub mod stats;
 
 pub use claim::{Claim, Criterion, Side};

@@ -88,11 +88,11 @@ fn dispatch(command: Command) -> Result<bool, Error> {
             Ok(true)
         }
         Command::Describe { support: true, .. } => {
-            print!("{}", ntk_bench::schema::support());
+            print!("{}", ntk_bench::describe::support());
             Ok(true)
         }
         Command::Describe { schema: true, .. } => {
-            println!("{:#}", ntk_bench::schema::network());
+            println!("{:#}", ntk_bench::describe::schema());
             Ok(true)
         }
         Command::Describe { names, .. } => {

@@ -96,7 +96,7 @@ impl Record {
 /// `all` is the table whose earlier records in `out` the page also shows.
 ///
 /// # Errors
-/// [`Error::NoData`] before anything runs; [`Error::File`] and [`Error::Record`] of the directory.
+/// [`Error::NoData`] and [`Error::DeviceNotOpen`] before anything runs; [`Error::File`] and [`Error::Record`] of the directory.
 pub fn run(
     all: &[Experiment],
     selected: &[&Experiment],
@@ -104,6 +104,10 @@ pub fn run(
     out: &Path,
 ) -> Result<Vec<Record>, Error> {
     let data = Data::open(options.data_dir.clone())?;
+    let device = options.device.to_string();
+    if let Err(source) = ntk_empirical::device(&device) {
+        return Err(Error::DeviceNotOpen { device, source: source.into() });
+    }
     create(out)?;
     let (machine, commit, bars) = (Machine::here(), machine::commit(), MultiProgress::new());
     let mut records = Vec::new();
