@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use ntk_core::{Affine as Description, Parameterization};
 
 use crate::draw::Stream;
-use crate::tensor::times_transpose;
+use crate::tensor::{product, times_transpose};
 
 /// The parameters of one affine layer. W: (in, out), b: (out).
 pub(crate) struct Affine {
@@ -132,11 +132,15 @@ impl Affine {
 
     /// The same with candle's graph, so that candle differentiates it.
     pub(crate) fn differentiable(&self, x: &Tensor) -> Result<Tensor> {
-        self.apply(x, self.weight.as_tensor(), self.bias.as_ref().map(Var::as_tensor))
+        let y = (x.matmul(&self.weight)? * self.weight_scale())?;
+        match &self.bias {
+            Some(bias) => y.broadcast_add(&(bias.as_tensor() * self.bias_scale())?),
+            None => Ok(y),
+        }
     }
 
     fn apply(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let y = (x.matmul(weight)? * self.weight_scale())?;
+        let y = product(self.weight_scale(), x, weight)?;
         match bias {
             Some(bias) => y.broadcast_add(&(bias * self.bias_scale())?),
             None => Ok(y),
@@ -146,15 +150,15 @@ impl Affine {
     /// d ∂y/∂x. d: (n, o, out) → (n, o, in).
     pub(crate) fn pullback(&self, d: &Tensor) -> Result<Tensor> {
         let (n, outputs, width) = d.dims3()?;
-        let d = (d.reshape((n * outputs, width))? * self.weight_scale())?;
-        times_transpose(&d, &self.weight.as_detached_tensor())?.reshape((n, outputs, ()))
+        let d = d.reshape((n * outputs, width))?;
+        times_transpose(self.weight_scale(), &d, &self.weight.as_detached_tensor())?.reshape((n, outputs, ()))
     }
 
     /// ∂y/∂x t + ∂y/∂(W, b) v. x, t: (n, in) → (n, out).
     pub(crate) fn pushforward(&self, x: &Tensor, t: Option<&Tensor>, v: &Tangent) -> Result<Tensor> {
         let own = self.apply(x, &v.weight, v.bias.as_ref())?;
         match t {
-            Some(t) => own + (t.matmul(&self.weight.as_detached_tensor())? * self.weight_scale())?,
+            Some(t) => own + product(self.weight_scale(), t, &self.weight.as_detached_tensor())?,
             None => Ok(own),
         }
     }
@@ -166,7 +170,7 @@ impl Affine {
             Some(_) => Some((d.sum(0)? * self.bias_scale())?),
             None => None,
         };
-        Ok(Tangent { weight: (x.t()?.matmul(&d)? * self.weight_scale())?, bias })
+        Ok(Tangent { weight: product(self.weight_scale(), &x.t()?, &d)?, bias })
     }
 }
 

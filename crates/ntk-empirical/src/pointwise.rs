@@ -1,6 +1,8 @@
 //! Activations on tensors: on the CPU by our own φ and φ′, on devices composed of candle's operations where these are
 //! exact, otherwise by way of the CPU.
 
+mod single;
+
 use candle_core::{DType, Device, Result, Tensor, WithDType};
 use ntk_core::Activation;
 
@@ -25,8 +27,12 @@ impl Pointwise {
             }
             return self.value(&z.to_device(&Device::Cpu)?)?.to_device(z.device());
         }
-        match z.dtype() {
-            DType::F32 => self.value_of::<f32>(z),
+        match (z.dtype(), self) {
+            (DType::F32, Pointwise::Known(Activation::Tanh)) => Ok(single::map(z, single::tanh)?.0),
+            (DType::F32, Pointwise::Known(Activation::Erf { a, b, c })) => {
+                Ok(single::map(z, single::erf(*a, *b, *c))?.0)
+            }
+            (DType::F32, _) => self.value_of::<f32>(z),
             _ => self.value_of::<f64>(z),
         }
     }
@@ -40,8 +46,12 @@ impl Pointwise {
             let (value, slope) = self.value_and_slope(&z.to_device(&Device::Cpu)?)?;
             return Ok((value.to_device(z.device())?, slope.to_device(z.device())?));
         }
-        match z.dtype() {
-            DType::F32 => self.value_and_slope_of::<f32>(z),
+        match (z.dtype(), self) {
+            (DType::F32, Pointwise::Known(Activation::Tanh)) => single::map(z, single::tanh),
+            (DType::F32, Pointwise::Known(Activation::Erf { a, b, c })) => {
+                single::map(z, single::erf(*a, *b, *c))
+            }
+            (DType::F32, _) => self.value_and_slope_of::<f32>(z),
             _ => self.value_and_slope_of::<f64>(z),
         }
     }

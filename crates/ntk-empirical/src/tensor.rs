@@ -68,14 +68,56 @@ fn scale_slices<T: WithDType>(
     Tensor::from_vec(product, (n, outputs, width), d.device())
 }
 
-/// d Wᵀ. d: (m, out), w: (in, out) → (m, in).
-pub(crate) fn times_transpose(d: &Tensor, w: &Tensor) -> Result<Tensor> {
-    // For few rows, transposing W while packing it would cost more than the product; transposing the result does not.
-    if d.device().is_cpu() && 2 * d.dim(0)? <= w.dim(1)? {
-        w.matmul(&d.t()?)?.t()?.contiguous()
-    } else {
-        d.matmul(&w.t()?)
+/// Below this many multiplications a product runs on the caller's thread: splitting it would cost more than it gains,
+/// and many networks are trained side by side.
+const SMALL_PRODUCT: usize = 1 << 23;
+
+/// s a b. a: (m, k), b: (k, n) → (m, n).
+pub(crate) fn product(s: f64, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let ((m, k), n) = (a.dims2()?, b.dim(1)?);
+    if !a.device().is_cpu() || m * k * n > SMALL_PRODUCT || k != b.dim(0)? {
+        return a.matmul(b)? * s;
     }
+    match a.dtype() {
+        DType::F32 => small_product(s as f32, a, b),
+        _ => small_product(s, a, b),
+    }
+}
+
+fn small_product<T: WithDType + ndarray::LinalgScalar>(s: T, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let ((a_storage, a_layout), (b_storage, b_layout)) = (a.storage_and_layout(), b.storage_and_layout());
+    let (Storage::Cpu(a_storage), Storage::Cpu(b_storage)) = (&*a_storage, &*b_storage) else {
+        candle_core::bail!("the elements are not on the CPU")
+    };
+    let (a, b) = (T::cpu_storage_as_slice(a_storage)?, T::cpu_storage_as_slice(b_storage)?);
+    let (a, b) = (view(a, a_layout)?, view(b, b_layout)?);
+    let shape = (a.nrows(), b.ncols());
+    let mut values = vec![T::zero(); shape.0 * shape.1];
+    let mut target = ArrayViewMut2::from_shape(shape, &mut values).map_err(candle_core::Error::wrap)?;
+    general_mat_mul(s, &a, &b, T::zero(), &mut target);
+    Tensor::from_vec(values, shape, &Device::Cpu)
+}
+
+/// s d Wᵀ. d: (m, out), w: (in, out) → (m, in).
+pub(crate) fn times_transpose(s: f64, d: &Tensor, w: &Tensor) -> Result<Tensor> {
+    // For few rows, transposing W while packing it would cost three times the product; W dᵀ needs no transposed copy
+    // of W, and its result is small.
+    if !d.device().is_cpu() || 2 * d.dim(0)? > w.dim(1)? {
+        return d.matmul(&w.t()?)? * s;
+    }
+    let product = w.matmul(&d.t()?)?;
+    match d.dtype() {
+        DType::F32 => transpose(s as f32, &product),
+        _ => transpose(s, &product),
+    }
+}
+
+/// s aᵀ. a: (n, m) → (m, n).
+fn transpose<T: WithDType>(s: T, a: &Tensor) -> Result<Tensor> {
+    let (n, m) = a.dims2()?;
+    let values: Vec<T> =
+        with_slice(a, |a: &[T]| (0..m).flat_map(|row| a[row..].iter().step_by(m).map(|&a| s * a)).collect())?;
+    Tensor::from_vec(values, (m, n), &Device::Cpu)
 }
 
 /// target ← β target + α xᵀ d, in place on the CPU. x: (m, in), d: (m, out), target: (in, out), owned by a variable.

@@ -66,7 +66,13 @@ fn networks(phi: &Activation) -> Vec<Net> {
         Net::serial([dense(), phi(), dense(), phi(), readout()]).standard(),
         Net::serial([dense(), phi().then(dense()).residual(), phi(), readout()]),
         Net::serial([dense(), Net::product([phi().then(dense()), dense(), phi()]), readout()]),
-        Net::serial([dense(), Net::concat([phi(), dense(), Net::identity()]), Net::layer_norm(), phi(), readout()]),
+        Net::serial([
+            dense(),
+            Net::concat([phi(), dense(), Net::identity()]),
+            Net::layer_norm(),
+            phi(),
+            readout(),
+        ]),
         Net::serial([dense(), phi(), Net::dropout(DropRate::new(0.3).unwrap()), dense(), phi(), readout()]),
         Net::concat([readout(), dense().then(phi()).then(readout())]),
         Net::product([readout(), dense().then(phi()).then(readout())]),
@@ -282,7 +288,8 @@ fn same_seed_same_bits_on_any_number_of_threads() {
         with_threads(threads, || {
             let parameters = lowered(&net, 33, 11, Mode::Evaluation).parameters().unwrap();
             let names: Vec<String> = parameters.names().map(str::to_owned).collect();
-            let values = names.iter().flat_map(|name| parameters.array(name).unwrap().into_iter().map(f64::to_bits));
+            let values =
+                names.iter().flat_map(|name| parameters.array(name).unwrap().into_iter().map(f64::to_bits));
             (names.clone(), values.collect::<Vec<_>>())
         })
     };
@@ -305,7 +312,9 @@ fn monte_carlo_is_the_same_on_any_number_of_threads_and_stops_when_precise() {
     assert!(largest(&(a - &b)) <= 1e-12 * largest(a));
     let some = estimate(2, 0.05);
     assert!(some.draws < 64);
-    for (mean, error) in [(&some.mean.nngp, &some.standard_error.nngp), (&some.mean.ntk, &some.standard_error.ntk)] {
+    for (mean, error) in
+        [(&some.mean.nngp, &some.standard_error.nngp), (&some.mean.ntk, &some.standard_error.ntk)]
+    {
         let norm = |a: &Array2<f64>| a.iter().map(|v| v * v).sum::<f64>().sqrt();
         let (mean, error) = (mean.as_ref().unwrap(), error.as_ref().unwrap());
         assert!(norm(error) <= 0.05 * norm(mean) && norm(error) > 0.0);
@@ -343,7 +352,8 @@ fn momentum_and_cross_entropy_by_hand() {
         reduction: Reduction::MeanN,
         ..TrainOptions::descent(0.5, 25)
     };
-    let end = net.train(&options, (&array![[1.0]]).into(), array![[1.0, 0.0]].view(), |_| ControlFlow::Continue(()));
+    let end = net
+        .train(&options, (&array![[1.0]]).into(), array![[1.0, 0.0]].view(), |_| ControlFlow::Continue(()));
     let (mut now, mut before) = ([0.4, -0.3], [0.4, -0.3]);
     for _ in 0..25 {
         let p = 1.0 / (1.0 + f64::exp(now[1] - now[0]));
@@ -357,7 +367,8 @@ fn momentum_and_cross_entropy_by_hand() {
 
 #[test]
 fn observers_see_recorded_steps_and_can_stop() {
-    let mut net = lowered(&Net::mlp(1, Activation::Tanh, 1, Variance::ONE, Variance::ZERO), 8, 0, Mode::Evaluation);
+    let mut net =
+        lowered(&Net::mlp(1, Activation::Tanh, 1, Variance::ONE, Variance::ZERO), 8, 0, Mode::Evaluation);
     let (x, y) = (numbers(4, 3, 0), numbers(4, 1, 1));
     let options = TrainOptions { record: vec![0, 3, 5, 9], ..TrainOptions::descent(0.1, 20) };
     let mut seen = Vec::new();
