@@ -5,8 +5,6 @@
 //! a kinked φ depends on √(1 − ρ), and 1 − ρ cannot be recovered from a rounded ρ. Every formula below therefore
 //! takes a gap and gives the gap of its output without cancellation.
 
-use std::sync::Arc;
-
 use ntk_core::Activation;
 
 use crate::Error;
@@ -18,6 +16,7 @@ mod exponential;
 mod function;
 mod hermite_series;
 mod kinked;
+mod piecewise;
 mod polynomial;
 mod rectified;
 mod series;
@@ -239,13 +238,7 @@ pub(crate) fn prepare(
         | Activation::HardTanh
         | Activation::HardSigmoid
         | Activation::Relu6 => {
-            let (f, df) = (phi.clone(), phi.clone());
-            let function = kinked::Kinked {
-                f: Arc::new(move |x| f.eval(x).unwrap_or(f64::NAN)),
-                df: Arc::new(move |x| df.derivative(x).unwrap_or(f64::NAN)),
-                kinks: phi.kinks().to_vec(),
-            };
-            function::prepare_function(&function, name, q1, q2, tolerance)
+            function::prepare_function(&function::of_activation(phi), name, q1, q2, tolerance)
         }
         Activation::Custom { ref name, .. } => Err(Error::UnknownActivation { name: name.clone() }),
     }

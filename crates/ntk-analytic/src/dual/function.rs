@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use ntk_core::Activation;
+
 use super::closed::no_moment;
 use super::kinked::{Kinked, Rule};
 use super::table::Table;
@@ -37,7 +39,7 @@ impl FunctionDual {
     pub fn new(name: &str, f: impl Fn(f64) -> f64 + Send + Sync + 'static) -> Self {
         let f: Arc<dyn Fn(f64) -> f64 + Send + Sync> = Arc::new(f);
         let df = derivative(Arc::clone(&f), Vec::new());
-        let function = Kinked { f, df, kinks: Vec::new() };
+        let function = Kinked { f, df, kinks: Vec::new(), linear: false };
         FunctionDual { name: name.to_owned(), function, tolerance: TOLERANCE }
     }
 
@@ -111,6 +113,17 @@ fn derivative(
         }
         value / h
     })
+}
+
+/// A named activation as a function of which nothing is used but values, derivatives and kinks.
+pub(super) fn of_activation(phi: &Activation) -> Kinked {
+    let (f, df) = (phi.clone(), phi.clone());
+    Kinked {
+        f: Arc::new(move |x| f.eval(x).unwrap_or(f64::NAN)),
+        df: Arc::new(move |x| df.derivative(x).unwrap_or(f64::NAN)),
+        kinks: phi.kinks().to_vec(),
+        linear: matches!(phi, Activation::HardTanh | Activation::HardSigmoid | Activation::Relu6),
+    }
 }
 
 /// Prepares a function for samples of variances `q1` and `q2`.
@@ -287,5 +300,54 @@ impl Prepared for Tabled {
 
     fn error(&self) -> f64 {
         self.error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dual::prepare;
+
+    fn gaps() -> Vec<f64> {
+        let gap = |k: i32| 10f64.powf(-0.025 * f64::from(k));
+        (1..=TABLE_PAYS as i32).map(|k| if k % 2 == 0 { gap(k) } else { -gap(k) }).collect()
+    }
+
+    #[test]
+    fn table_equals_quadrature_pair_by_pair() {
+        let one = [(Activation::ELU, 1.0, 1.0), (Activation::Selu, 0.5, 2.3)];
+        let linear = [Activation::HardTanh, Activation::HardSigmoid, Activation::Relu6];
+        for (phi, q1, q2) in one.into_iter().chain(linear.map(|phi| (phi, 1.5, 1.5))) {
+            let (mut table, mut slopes) = (gaps(), vec![0.0; TABLE_PAYS]);
+            let prepared = prepare(&phi, &[q1], &[q2; TABLE_PAYS], 1e-12).unwrap();
+            prepared.row(0, 0, &mut table, Some(&mut slopes));
+            let single = prepare(&phi, &[q1], &[q2], 1e-12).unwrap();
+            for k in (0..TABLE_PAYS).step_by(7) {
+                let (mut gap, mut slope) = ([gaps()[k]], [0.0]);
+                single.row(0, 0, &mut gap, Some(&mut slope));
+                let error = (table[k].abs() - gap[0].abs()).abs() / gap[0].abs().sqrt();
+                assert!(error < 1e-12, "{} at {}: {} {}", phi.name(), gaps()[k], table[k], gap[0]);
+                assert!((slopes[k] - slope[0]).abs() < 1e-12, "{}: {} {}", phi.name(), slopes[k], slope[0]);
+            }
+        }
+    }
+
+    #[test]
+    fn price_equals_nested_quadrature() {
+        let rule = Rule::new(20);
+        for phi in [Activation::HardTanh, Activation::HardSigmoid, Activation::Relu6] {
+            for q in [[1.0, 1.0], [0.5, 2.3], [30.0, 31.0]] {
+                let linear = of_activation(&phi);
+                let nested = Kinked { linear: false, ..linear.clone() };
+                let v = q.map(|q| nested.moments(q, &rule)[0]);
+                for gap in [0.7, 1e-2, 1e-9, -0.2, -1e-6] {
+                    let (a, b) = (linear.pair(q, v, gap, &rule), nested.pair(q, v, gap, &rule));
+                    let near = usize::from(b.distance[1] < b.distance[0]);
+                    let error = (a.distance[near] - b.distance[near]).abs() / b.distance[near].sqrt();
+                    assert!(error < 2e-12, "{} at {q:?}, {gap}: {a:?} {b:?}", phi.name());
+                    assert!((a.slope - b.slope).abs() < 1e-12, "{} at {q:?}, {gap}: {a:?} {b:?}", phi.name());
+                }
+            }
+        }
     }
 }

@@ -7,6 +7,8 @@
 use std::f64::consts::TAU;
 use std::sync::Arc;
 
+use super::piecewise;
+
 /// A real function that threads may share.
 pub(super) type Shared = Arc<dyn Fn(f64) -> f64 + Send + Sync>;
 
@@ -16,6 +18,8 @@ pub(super) struct Kinked {
     pub(super) f: Shared,
     pub(super) df: Shared,
     pub(super) kinks: Vec<f64>,
+    /// Whether φ is linear between its kinks.
+    pub(super) linear: bool,
 }
 
 /// Where the integrals end, in standard deviations.
@@ -50,20 +54,28 @@ impl Rule {
         Rule { nodes: (0..n).map(node).collect(), step: 5.0 / n as f64 }
     }
 
+    /// Calls `each(x, weight)` for ∫ over [low, high].
+    pub(super) fn plain(&self, low: f64, high: f64, mut each: impl FnMut(f64, f64)) {
+        let (middle, half) = (0.5 * (low + high), 0.5 * (high - low));
+        self.nodes.iter().for_each(|&(t, w)| each(middle + half * t, half * w));
+    }
+
     /// Calls `each(x, weight)` for ∫ over the panels between `points`, the normal density included in the weight.
-    fn panels(&self, points: &[f64], mut each: impl FnMut(f64, f64)) {
+    pub(super) fn panels(&self, points: &[f64], mut each: impl FnMut(f64, f64)) {
         for panel in points.windows(2) {
-            let (middle, half) = (0.5 * (panel[0] + panel[1]), 0.5 * (panel[1] - panel[0]));
-            for &(t, w) in &self.nodes {
-                let x = middle + half * t;
-                each(x, half * w * (-0.5 * x * x).exp() / TAU.sqrt());
-            }
+            self.plain(panel[0], panel[1], |x, w| each(x, w * (-0.5 * x * x).exp() / TAU.sqrt()));
         }
     }
 }
 
 /// Panel boundaries in [−END, END].
-struct Points(Vec<f64>);
+pub(super) struct Points(Vec<f64>);
+
+impl Default for Points {
+    fn default() -> Self {
+        Points(vec![-END, END])
+    }
+}
 
 impl Points {
     fn clear(&mut self) {
@@ -71,7 +83,7 @@ impl Points {
         self.0.extend([-END, END]);
     }
 
-    fn push(&mut self, x: f64) {
+    pub(super) fn push(&mut self, x: f64) {
         if x.abs() < END {
             self.0.push(x);
         }
@@ -101,7 +113,7 @@ impl Points {
     }
 
     /// Sorts, and cuts panels that are too long.
-    fn finish(&mut self) -> &[f64] {
+    pub(super) fn finish(&mut self) -> &[f64] {
         let points = &mut self.0;
         points.sort_by(f64::total_cmp);
         points.dedup_by(|b, a| *b - *a < 1e-15);
@@ -128,8 +140,7 @@ impl Kinked {
     /// E φ² and E φ′² at variance q.
     pub(super) fn moments(&self, q: f64, rule: &Rule) -> [f64; 2] {
         let sigma = q.sqrt();
-        let mut points = Points(Vec::new());
-        points.clear();
+        let mut points = Points::default();
         if q > 0.0 {
             self.kinks.iter().for_each(|k| points.kink(k / sigma, 1.0 / sigma));
         } else {
@@ -143,15 +154,28 @@ impl Kinked {
         sums
     }
 
+    /// The jumps of φ′ at the kinks, from its values between them.
+    fn jumps(&self) -> Vec<f64> {
+        let k = &self.kinks;
+        let between = |i: usize| match i {
+            0 => k[0] - 1.0,
+            i if i == k.len() => k[i - 1] + 1.0,
+            i => 0.5 * (k[i - 1] + k[i]),
+        };
+        (0..k.len()).map(|i| (self.df)(between(i + 1)) - (self.df)(between(i))).collect()
+    }
+
     /// One pair with variances `q` and `v` before and after φ, from its signed gap.
     pub(super) fn pair(&self, q: [f64; 2], v: [f64; 2], gap: f64, rule: &Rule) -> Found {
         let sigma = q.map(f64::sqrt);
         let inverse = v.map(|v| if v > 0.0 { 1.0 / v.sqrt() } else { 0.0 });
+        if self.linear {
+            return piecewise::pair(self, &self.jumps(), sigma, inverse, gap, rule);
+        }
         let u = gap.abs();
         let (rho, tau) = ((1.0 - u).copysign(gap), (u * (2.0 - u)).sqrt());
         let mut sums = [0.0; 3];
-        let mut points = Points(Vec::new());
-        points.clear();
+        let mut points = Points::default();
         for k in &self.kinks {
             if sigma[0] > 0.0 {
                 points.kink(k / sigma[0], 1.0 / sigma[0]);
@@ -162,7 +186,7 @@ impl Kinked {
                 points.step(k / slope, tau / rho.abs());
             }
         }
-        let mut inner = Points(Vec::new());
+        let mut inner = Points::default();
         let spread = sigma[1] * tau;
         rule.panels(points.finish(), |x, weight| {
             let (a, da) = ((self.f)(sigma[0] * x) * inverse[0], (self.df)(sigma[0] * x));
