@@ -1,7 +1,9 @@
 //! The table of all experiments. A new one is a file beside this module's others and a line in [`ALL`].
 
 mod common;
+mod parameterization;
 
+mod linearization;
 mod monte_carlo;
 
 use crate::{Error, Experiment};
@@ -39,7 +41,11 @@ use crate::{Error, Experiment};
 ///     Ok(report)
 /// }
 /// ```
-pub const ALL: &[Experiment] = &[monte_carlo::EXPERIMENT];
+pub const ALL: &[Experiment] = &[
+    linearization::EXPERIMENT,
+    monte_carlo::EXPERIMENT,
+    parameterization::EXPERIMENT,
+];
 
 /// The experiments of these names, in the order of the table; all of them if there is no name.
 ///
