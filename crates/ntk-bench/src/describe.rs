@@ -3,7 +3,7 @@
 mod schema;
 mod support;
 
-use ntk_core::{Activation, Affine, DropRate, Layer, Net, Variance, Width};
+use ntk_core::{Activation, DropRate, Layer, Net, Variance};
 
 pub use schema::schema;
 pub use support::support;
@@ -49,12 +49,11 @@ fn activations() -> Vec<Activation> {
 
 /// Layers and combinators, each in the smallest network that shows it.
 fn networks() -> Vec<(&'static str, Net)> {
-    let affine = Affine::new(Variance::TWO, Variance::ONE);
     let dense = || Net::dense(Variance::TWO, Variance::ONE);
     let relu = || Net::activation(Activation::Relu);
     let readout = || Net::readout(1, Variance::ONE, Variance::ZERO);
     let branch = || dense().then(relu()).then(dense());
-    let standard = || Net::dense_with(Width::HIDDEN, affine.standard()).then(relu()).then(readout());
+    let standard = || Net::mlp(2, Activation::Relu, 1, Variance::TWO, Variance::ONE).standard();
     // Each of these numbers lies in the domain of its type, so nothing is left out.
     let dropout = DropRate::new(0.5).map(Net::dropout).unwrap_or_else(|_| Net::identity());
     let custom = Net::layer(Layer::Custom { name: "my_layer".to_owned(), parameters: vec![1.0] });

@@ -67,20 +67,19 @@ impl Page {
             &sum,
         );
         self.push("</header>\n<section aria-labelledby=\"overview\">\n<h2 id=\"overview\">Verdicts</h2>\n");
-        self.open_table(
-            "Claims, by experiment",
-            &["Experiment", "Claim", "Measured", "Should be", "Verdict"],
-        );
+        self.open_table("Claims, by experiment", &["Verdict", "Claim", "Measured", "Should be"]);
         for record in records {
-            let link = format!("<a href=\"#{}\">{}</a>", escape(&record.name), escape(&record.title));
-            for claim in &record.report.claims {
-                self.claim_row(&link, claim);
-            }
+            let (name, title) = (escape(&record.name), escape(&record.title));
+            self.push(&format!(
+                "</tbody><tbody><tr><th scope=\"rowgroup\" colspan=\"4\"><a href=\"#{name}\">{title}</a> \
+                 <span class=\"source\">{}</span></th></tr>\n",
+                escape(&record.source)
+            ));
+            record.report.claims.iter().for_each(|claim| self.claim_row(claim, None));
             if let Some(error) = &record.error {
                 let reason = escape(error);
                 self.push(&format!(
-                    "<tr><th scope=\"row\">{link}</th><td colspan=\"3\">{reason}</td>\
-                     <td class=\"bad\">✗ stopped</td></tr>\n"
+                    "<tr><td class=\"bad\">✗ stopped</td><td colspan=\"3\">{reason}</td></tr>\n"
                 ));
             }
         }
@@ -104,20 +103,18 @@ impl Page {
         if !record.report.claims.is_empty() {
             self.open_table(
                 &format!("Verdicts: {}", record.title),
-                &["Source", "Claim", "Measured", "Should be", "Verdict"],
+                &["Verdict", "Claim", "Measured", "Should be", "Source"],
             );
-            for claim in &record.report.claims {
-                self.claim_row(&escape(&claim.source), claim);
-            }
+            record.report.claims.iter().for_each(|claim| self.claim_row(claim, Some(&claim.source)));
             self.push("</tbody></table></div>\n");
         }
         if !record.report.plots.is_empty() {
             self.push("<div class=\"figures\">\n");
             for plot in &record.report.plots {
                 self.push("<figure>\n");
+                self.element("figcaption", &plot.title);
                 self.push(&plot.svg());
                 self.push(&plot.legend());
-                self.element("figcaption", &plot.title);
                 self.push("</figure>\n");
             }
             self.push("</div>\n");
@@ -128,11 +125,12 @@ impl Page {
         self.push("</section>\n");
     }
 
-    fn claim_row(&mut self, head: &str, claim: &Claim) {
+    fn claim_row(&mut self, claim: &Claim, source: Option<&str>) {
         let (class, verdict) = if claim.holds { ("good", "✓ holds") } else { ("bad", "✗ fails") };
+        let source = source.map_or(String::new(), |source| format!("<td>{}</td>", escape(source)));
         self.push(&format!(
-            "<tr><th scope=\"row\">{head}</th><td>{}</td><td class=\"number\">{}</td>\
-             <td class=\"number\">{}</td><td class=\"{class}\">{verdict}</td></tr>\n",
+            "<tr><td class=\"{class}\">{verdict}</td><td class=\"words\">{}</td><td class=\"number\">{}</td>\
+             <td class=\"number\">{}</td>{source}</tr>\n",
             escape(&claim.quantity),
             escape(&show(claim.got)),
             escape(&claim.criterion.to_string()),
