@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use ndarray::{Array2, ArrayView2};
 use ntk_analytic::Analytic;
 use ntk_core::{Activation, KernelFn, Net, Variance, Which};
-use ntk_dynamics::{Descent, Gram, HeavyBall, LearningRate, LossScale, Momentum, Ridge, Spectrum, Steps, Trajectory};
+use ntk_dynamics::{
+    Descent, Gram, HeavyBall, LearningRate, LossScale, Momentum, Ridge, Spectrum, Steps, Trajectory,
+};
 use ntk_empirical::candle_core::DType;
 use ntk_empirical::{FiniteNet, Parameters, TrainOptions};
 use rayon::prelude::*;
@@ -67,7 +69,11 @@ impl Task {
     }
 
     /// Descent in the eigensystem of a train kernel, from the initial outputs of a network.
-    fn closed_form(&self, train: &Array2<f64>, initial: ArrayView2<'_, f64>) -> Result<Trajectory<HeavyBall>, BoxError> {
+    fn closed_form(
+        &self,
+        train: &Array2<f64>,
+        initial: ArrayView2<'_, f64>,
+    ) -> Result<Trajectory<HeavyBall>, BoxError> {
         let spectrum = Spectrum::new(&Gram::new(train.clone())?, Ridge::None)?;
         let descent =
             Descent::new(&spectrum, LearningRate::new(self.rate)?, LossScale::MeanNK, Momentum::NONE);
@@ -150,7 +156,8 @@ fn panel(ctx: &Context<'_>, report: &mut Report) -> Result<(), BoxError> {
     let (samples, steps) = ctx.pick([(24, 256), (64, 1024), (256, 16384)]);
     let (train, test) = common::pair(ctx, [3, 8], samples, 64)?;
     common::credit(report, &train, &test);
-    report.size("panel", format!("5 hidden ReLU layers of width {width}, σ_w² = 2, σ_b² = 0.1, {steps} steps"));
+    report
+        .size("panel", format!("5 hidden ReLU layers of width {width}, σ_w² = 2, σ_b² = 0.1, {steps} steps"));
     report.seeds(ctx.seeds(1));
     let net = Net::mlp(5, Activation::Relu, 1, Variance::TWO, Variance::new(0.1)?);
     let task = Task::new(&net, (train.inputs(), train.signs(0), test.inputs()), steps)?;
@@ -162,30 +169,34 @@ fn panel(ctx: &Context<'_>, report: &mut Report) -> Result<(), BoxError> {
     let mut outputs = Plot::new("Outputs at three test points", "step t", "f(x)").log_x();
     for point in 0..3 {
         let curve = |which: usize| at(&run.outputs.iter().map(|f| f[which][[point, 0]]).collect::<Vec<_>>());
-        outputs = outputs.line(&format!("network, x{}", point + 1), curve(0)).reference("linearization", curve(1));
+        outputs =
+            outputs.line(&format!("network, x{}", point + 1), curve(0)).reference("linearization", curve(1));
     }
     let mut weights = Plot::new("The weight of a layer that moves most", "step t", "ωₜ").log_x();
     let names = net_weights(&run.moved[0][0]);
-    for (layer, name) in names.iter().enumerate().filter(|(layer, _)| layer % 2 == 0 || layer + 1 == names.len()) {
-        let [own, linear]: [Vec<Array2<f64>>; 2] = [0, 1].map(|which| {
-            run.moved.iter().filter_map(|moved| moved[which].array(name).ok()).collect()
-        });
+    for (layer, name) in
+        names.iter().enumerate().filter(|(layer, _)| layer % 2 == 0 || layer + 1 == names.len())
+    {
+        let [own, linear]: [Vec<Array2<f64>>; 2] =
+            [0, 1].map(|which| run.moved.iter().filter_map(|moved| moved[which].array(name).ok()).collect());
         let Some(last) = own.last() else { continue };
-        let most = last.indexed_iter().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs())).map_or((0, 0), |(i, _)| i);
+        let most =
+            last.indexed_iter().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs())).map_or((0, 0), |(i, _)| i);
         let curve = |moved: &[Array2<f64>]| at(&moved.iter().map(|moved| moved[most]).collect::<Vec<_>>());
         weights = weights.line(&format!("network, layer {}", layer + 1), curve(&own));
         weights = weights.reference("linearization", curve(&linear));
     }
     let losses = |which: usize| at(&run.losses.iter().map(|loss| loss[which]).collect::<Vec<_>>());
     let loss = Plot::new("Train loss", "step t", "½ mean (f − y)²").log_log();
-    let error = Plot::new("Difference to the network on the test points", "step t", "RMS |f − fˡⁱⁿ|").log_log();
+    let error =
+        Plot::new("Difference to the network on the test points", "step t", "RMS |f − fˡⁱⁿ|").log_log();
     report.plot(outputs).plot(weights);
     report.plot(loss.line("network", losses(0)).reference("linearization", losses(1)));
-    report.plot(
-        error.line("empirical kernel", at(&run.errors(1))).line("analytic kernel", at(&run.errors(2))),
-    );
+    report
+        .plot(error.line("empirical kernel", at(&run.errors(1))).line("analytic kernel", at(&run.errors(2))));
     let ratio = stats::rms(&run.errors(1)) / stats::rms(&run.errors(2));
-    let quantity = format!("RMS |f − fˡⁱⁿ| with the empirical over that with the analytic kernel, width {width}");
+    let quantity =
+        format!("RMS |f − fˡⁱⁿ| with the empirical over that with the analytic kernel, width {width}");
     report.claim(Claim::new(FIGURE, quantity, Criterion::AtMost(1.0), ratio));
     report.claim(Claim::new(
         FIGURE,
@@ -211,15 +222,28 @@ fn panel(ctx: &Context<'_>, report: &mut Report) -> Result<(), BoxError> {
 
 /// Networks of growing width.
 fn sweep(ctx: &Context<'_>, report: &mut Report) -> Result<(), BoxError> {
-    let widths =
-        ctx.pick([&[16, 32, 64, 128, 256][..], &[32, 64, 128, 256, 512], &[32, 64, 128, 256, 512, 1024, 2048, 4096]]);
+    let widths = ctx.pick([
+        &[16, 32, 64, 128, 256][..],
+        &[32, 64, 128, 256, 512],
+        &[32, 64, 128, 256, 512, 1024, 2048, 4096],
+    ]);
     let (samples, steps, count) = ctx.pick([(16, 256, 8), (32, 1024, 8), (32, 4096, 16)]);
-    report.size("widths", common::list(widths)).size("networks for each width", count).seeds(ctx.seeds(count));
-    report.size("sweep", format!("{samples} training images, {steps} steps at half the critical learning rate"));
+    report
+        .size("widths", common::list(widths))
+        .size("networks for each width", count)
+        .seeds(ctx.seeds(count));
+    report.size(
+        "sweep",
+        format!("{samples} training images, {steps} steps at half the critical learning rate"),
+    );
     let (train, test) = common::pair(ctx, [3, 8], samples, 64)?;
-    let mut plot = Plot::new("Largest difference to the network through training", "width n", "supₜ RMS |f − fˡⁱⁿ|").log_log();
-    let mut weights = Plot::new("Difference of the weights at the end", "width n", "‖ω − ωˡⁱⁿ‖ / ‖ω‖").log_log();
-    for (name, depth, phi) in [("1 hidden ReLU", 1, Activation::Relu), ("3 hidden tanh", 3, Activation::Tanh)] {
+    let mut plot =
+        Plot::new("Largest difference to the network through training", "width n", "supₜ RMS |f − fˡⁱⁿ|")
+            .log_log();
+    let mut weights =
+        Plot::new("Difference of the weights at the end", "width n", "‖ω − ωˡⁱⁿ‖ / ‖ω‖").log_log();
+    for (name, depth, phi) in [("1 hidden ReLU", 1, Activation::Relu), ("3 hidden tanh", 3, Activation::Tanh)]
+    {
         let net = Net::mlp(depth, phi, 1, Variance::TWO, Variance::new(0.1)?);
         let task = Task::new(&net, (train.inputs(), train.signs(0), test.inputs()), steps)?;
         let bar = ctx.progress(name, widths.len() * count);
@@ -228,13 +252,17 @@ fn sweep(ctx: &Context<'_>, report: &mut Report) -> Result<(), BoxError> {
             bar.step();
             Ok([run.worst(1), run.worst(2), run.weight_error()?])
         };
-        let jobs: Vec<(usize, u64)> =
-            widths.iter().rev().flat_map(|&n| ctx.seeds(count).into_iter().map(move |seed| (n, seed))).collect();
+        let jobs: Vec<(usize, u64)> = widths
+            .iter()
+            .rev()
+            .flat_map(|&n| ctx.seeds(count).into_iter().map(move |seed| (n, seed)))
+            .collect();
         let results = jobs.par_iter().with_max_len(1).map(one).collect::<Result<Vec<_>, _>>()?;
 
-        let mut table = Table::new(&format!("{name}: RMS over networks ± standard error"), [
-            "width", "empirical kernel", "analytic kernel", "weights",
-        ]);
+        let mut table = Table::new(
+            &format!("{name}: RMS over networks ± standard error"),
+            ["width", "empirical kernel", "analytic kernel", "weights"],
+        );
         let mut curves: [Vec<[f64; 2]>; 3] = Default::default();
         for (&n, results) in widths.iter().rev().zip(results.chunks(count)) {
             let column = |i: usize| results.iter().map(|r| r[i]).collect::<Vec<_>>();
@@ -256,7 +284,13 @@ fn sweep(ctx: &Context<'_>, report: &mut Report) -> Result<(), BoxError> {
             ("of ‖ω − ωˡⁱⁿ‖ / ‖ω‖", Side::Above),
         ];
         for (curve, (what, side)) in curves.iter().zip(claims) {
-            report.claim(common::rate(SOURCE, &format!("exponent in n {what}, {name}"), -0.5, side, fit(curve)?));
+            report.claim(common::rate(
+                SOURCE,
+                &format!("exponent in n {what}, {name}"),
+                -0.5,
+                side,
+                fit(curve)?,
+            ));
         }
         let [empirical, analytic, moved] = curves;
         plot = plot.line(&format!("{name}, empirical kernel"), empirical);

@@ -41,20 +41,27 @@ fn run(ctx: &Context<'_>) -> Result<Report, BoxError> {
 
     let mut report = Report::default();
     report.size("data", format!("{samples} images of {}", set.name)).size("widths", format!("{widths:?}"));
-    report.size("draws for each width", draws).size("draws at fixed width", format!("{many} of width {fixed_width}"));
+    report
+        .size("draws for each width", draws)
+        .size("draws at fixed width", format!("{many} of width {fixed_width}"));
     report.size("networks", "1 and 3 hidden ReLU layers, σ_w² = 2, σ_b² = 0.1, NTK parameterization");
     report.note(set.origin);
     report.note(
         "The mean of K̂ and Θ̂ is the limit itself for one hidden layer only. Deeper it is off by O(1/n), where the \
          curves of the second figure flatten; the rate in M is fitted for M ≤ n/4.",
     );
-    let mut by_width = Plot::new("Error of one network against its width", "width n", "‖Θ̂ − Θ‖ / ‖Θ‖").log_log();
-    let mut by_draws =
-        Plot::new(&format!("Error of the mean over M networks of width {fixed_width}"), "M", "‖mean − Θ‖ / ‖Θ‖")
-            .log_log();
-    let mut table = Table::new("Error of one network, RMS over draws ± standard error", [
-        "width", "K, 1 hidden", "Θ, 1 hidden", "K, 3 hidden", "Θ, 3 hidden",
-    ]);
+    let mut by_width =
+        Plot::new("Error of one network against its width", "width n", "‖Θ̂ − Θ‖ / ‖Θ‖").log_log();
+    let mut by_draws = Plot::new(
+        &format!("Error of the mean over M networks of width {fixed_width}"),
+        "M",
+        "‖mean − Θ‖ / ‖Θ‖",
+    )
+    .log_log();
+    let mut table = Table::new(
+        "Error of one network, RMS over draws ± standard error",
+        ["width", "K, 1 hidden", "Θ, 1 hidden", "K, 3 hidden", "Θ, 3 hidden"],
+    );
     let mut rows: Vec<Vec<String>> = widths.iter().map(|n| vec![n.to_string()]).collect();
 
     for depth in [1, 3] {
@@ -141,7 +148,8 @@ fn coverage(
         // Entries of one run are correlated: a run counts as one number, its share of entries.
         let share = |estimate: &Estimate| {
             let (mean, error) = (pick(&estimate.mean)?, pick(&estimate.standard_error)?);
-            let inside = mean.iter().zip(pick(&limit)?).zip(error).filter(|((m, k), e)| (*m - *k).abs() < 2.0 * *e);
+            let inside =
+                mean.iter().zip(pick(&limit)?).zip(error).filter(|((m, k), e)| (*m - *k).abs() < 2.0 * *e);
             Some(inside.count() as f64 / mean.len() as f64)
         };
         let shares: Vec<f64> = estimates.iter().filter_map(share).collect();
@@ -157,7 +165,12 @@ fn coverage(
     Ok(())
 }
 
-fn claim_slope(report: &mut Report, quantity: &str, curve: &[[f64; 2]], tolerance: f64) -> Result<(), BoxError> {
+fn claim_slope(
+    report: &mut Report,
+    quantity: &str,
+    curve: &[[f64; 2]],
+    tolerance: f64,
+) -> Result<(), BoxError> {
     let (x, y): (Vec<f64>, Vec<f64>) = curve.iter().map(|&[x, y]| (x, y)).unzip();
     let fit = stats::power_law(&x, &y)?;
     let (expected, standard_error) = (-0.5, fit.standard_error);
