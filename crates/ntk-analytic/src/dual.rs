@@ -93,10 +93,11 @@ impl Cov2 {
             let zero = Cov2 { q11, q22, q12: 0.0, gap: 1.0 };
             return if q12 == 0.0 { Ok(zero) } else { Err(refused) };
         }
-        // q₁₁q₂₂ − q₁₂² with an error of one rounding of the result, after scaling that keeps the products normal.
-        let (a, b) = (q11 / norm, q22 / norm);
-        let c = q12 / norm;
-        let (a, b, c) = if norm > 1e-140 && norm < 1e140 { (q11, q22, q12) } else { (a, b, c) };
+        // Powers of 2 that bring the variances near 1, without rounding.
+        let half = |q: f64| 2f64.powi(-(0.5 * q.log2()).round() as i32);
+        let (s, t) = (half(q11), half(q22));
+        let (a, b, c) = (q11 * s * s, q22 * t * t, q12 * s * t);
+        // q₁₁q₂₂ − q₁₂² with an error of one rounding of the result.
         let square = c * c;
         let determinant = a.mul_add(b, -square) - c.mul_add(c, -square);
         let scale = (a * b).sqrt();

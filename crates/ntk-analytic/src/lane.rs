@@ -83,7 +83,9 @@ pub(crate) fn fma<const FMA: bool>(a: f64, b: f64, c: f64) -> f64 {
 pub(crate) fn polynomial<const FMA: bool, const N: usize>(c: &[f64; N], x: f64) -> f64 {
     let square = x * x;
     let (mut even, mut odd) = (0.0, 0.0);
-    for k in (0..N).rev() {
+    let mut k = N;
+    while k > 0 {
+        k -= 1;
         if k % 2 == 0 {
             even = fma::<FMA>(even, square, c[k]);
         } else {

@@ -170,18 +170,21 @@ impl Part {
     }
 }
 
-/// The signed gap of φ from the duals of its odd and even parts (E of a mixed product is 0): V₁₂ = ±odd + even.
+/// The signed gap of φ from the duals of its odd and even parts (E of a mixed product is 0): V₁₂ = ±odd + even, and from
+/// `norm` = √(V₁₁V₂₂).
 #[inline(always)]
-pub(super) fn combine(gap: f64, odd: Part, even: Part) -> f64 {
+pub(super) fn combine(gap: f64, odd: Part, even: Part, norm: f64) -> f64 {
     let positive = gap.is_sign_positive();
     let (keep_odd, keep_even) = (positive || odd.value > even.value, positive || even.value >= odd.value);
-    let norm = ((odd.diagonal[0] + even.diagonal[0]) * (odd.diagonal[1] + even.diagonal[1])).sqrt();
+    // Of a sample without variance, whose gap is set elsewhere.
+    let norm = norm.max(f64::MIN_POSITIVE);
     let value = even.value + if positive { odd.value } else { -odd.value };
     // Vᵢᵢ − |V₁₂|, where a part of the other sign adds to the distance. Selected, not branched over.
-    let distance = |side: usize| {
+    let mut distance = [0.0; 2];
+    for (side, distance) in distance.iter_mut().enumerate() {
         let odd = if keep_odd { odd.difference[side] } else { odd.diagonal[side] + odd.value };
         let even = if keep_even { even.difference[side] } else { even.diagonal[side] + even.value };
-        (odd + even) / norm
-    };
-    gap_of(value.abs() / norm, [distance(0), distance(1)]).copysign(value)
+        *distance = (odd + even) / norm;
+    }
+    gap_of(value.abs() / norm, distance).copysign(value)
 }

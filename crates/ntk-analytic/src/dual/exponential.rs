@@ -78,18 +78,18 @@ impl ClosedForm<3> for Gaussian {
 /// V = e^{−h}(1 − e^{−2q₁₂/n})/(2√n).
 pub(super) struct Gabor;
 
-impl ClosedForm<4> for Gabor {
+impl ClosedForm<5> for Gabor {
     fn variance(&self, q: f64) -> f64 {
         let n = 1.0 + 4.0 * q;
         -0.5 * (-2.0 * q / n).exp_m1() / n.sqrt()
     }
 
-    fn factors(&self, q: f64) -> [f64; 4] {
-        [q, q.sqrt(), (1.0 + 4.0 * q).sqrt(), self.variance(q)]
+    fn factors(&self, q: f64) -> [f64; 5] {
+        [q, q.sqrt(), (1.0 + 4.0 * q).sqrt(), self.variance(q), self.variance(q).sqrt()]
     }
 
     #[inline(always)]
-    fn pair<const FMA: bool>(&self, a: &[f64; 4], b: &[f64; 4], gap: f64) -> (f64, f64) {
+    fn pair<const FMA: bool>(&self, a: &[f64; 5], b: &[f64; 5], gap: f64) -> (f64, f64) {
         let u = gap.abs();
         let (step, root, product) = (a[1] - b[1], a[1] * b[1], a[0] * b[0]);
         let sum = a[0] + b[0];
@@ -99,8 +99,8 @@ impl ClosedForm<4> for Gabor {
         let q12 = (1.0 - u) * root;
         let h = (step * step + 2.0 * root * u + d) / (2.0 * n);
         let (near, rise) = ((-h).exp(), -(-2.0 * q12 / n).exp_m1());
-        let difference = |s: &[f64; 4], other: &[f64; 4], step: f64| {
-            let &[q, sigma, root_n1, v] = s;
+        let difference = |s: &[f64; 5], other: &[f64; 5], step: f64| {
+            let &[q, sigma, root_n1, v, _] = s;
             let n1 = 1.0 + 4.0 * q;
             let dn = 2.0 * (other[0] - q) + d;
             let shift = 2.0 * (sigma * (step + u * other[1]) * n1 + q * dn) / (n1 * n);
@@ -117,7 +117,7 @@ impl ClosedForm<4> for Gabor {
         let even = 1.0 + 2.0 * sum + 4.0 * (q12 * q12 + product);
         let odd_in_q12 = 4.0 * q12 * (d + 3.0 * sum + 2.0);
         let slope = near * (even * (2.0 - rise) + odd_in_q12 * rise) / (2.0 * n * n * root_n);
-        (combine(gap, odd, zero), slope)
+        (combine(gap, odd, zero, a[4] * b[4]), slope)
     }
 }
 

@@ -29,19 +29,19 @@ impl<const SMALL: bool> Wave<SMALL> {
     }
 }
 
-impl<const SMALL: bool> ClosedForm<3> for Wave<SMALL> {
+impl<const SMALL: bool> ClosedForm<4> for Wave<SMALL> {
     fn variance(&self, q: f64) -> f64 {
         let decay = -2.0 * self.rate * q;
         0.5 * (self.even * (1.0 + decay.exp()) - self.odd * decay.exp_m1())
     }
 
-    fn factors(&self, q: f64) -> [f64; 3] {
-        let q = self.rate * q;
-        [q.sqrt(), (-2.0 * q).exp(), -(-2.0 * q).exp_m1()]
+    fn factors(&self, q: f64) -> [f64; 4] {
+        let scaled = self.rate * q;
+        [scaled.sqrt(), (-2.0 * scaled).exp(), -(-2.0 * scaled).exp_m1(), self.variance(q).sqrt()]
     }
 
     #[inline(always)]
-    fn pair<const FMA: bool>(&self, a: &[f64; 3], b: &[f64; 3], gap: f64) -> (f64, f64) {
+    fn pair<const FMA: bool>(&self, a: &[f64; 4], b: &[f64; 4], gap: f64) -> (f64, f64) {
         let u = gap.abs();
         let step = a[0] - b[0];
         let root = a[0] * b[0];
@@ -51,7 +51,7 @@ impl<const SMALL: bool> ClosedForm<3> for Wave<SMALL> {
         let twice = 2.0 * root * (1.0 - u);
         let (far, rise) = ((-twice).exp(), -(-twice).exp_m1());
         // e^{−2Q₁₂} − e^{−2Q}, from 2(Q − Q₁₂), with the larger factor outside.
-        let tail = |s: &[f64; 3], step: f64, other: f64| {
+        let tail = |s: &[f64; 4], step: f64, other: f64| {
             let x = 2.0 * s[0] * (step + u * other);
             if x < 0.0 { s[1] * x.exp_m1() } else { -far * (-x).exp_m1() }
         };
@@ -71,6 +71,6 @@ impl<const SMALL: bool> ClosedForm<3> for Wave<SMALL> {
             // e^{−(Q₁₁+Q₂₂)/2} falls out of the correlation of a pure sine, and sinh Q₁₂ remains.
             return (nearly_linear(&SINH, [a[0] * a[0], b[0] * b[0]], u).copysign(gap), slope);
         }
-        (combine(gap, odd.times(self.odd), even.times(self.even)), slope)
+        (combine(gap, odd.times(self.odd), even.times(self.even), a[3] * b[3]), slope)
     }
 }
