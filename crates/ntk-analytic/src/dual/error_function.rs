@@ -153,14 +153,14 @@ impl ClosedForm<5> for Gelu {
 
 /// N₁₁/√D₁₁ + q₁₁α₁₁.
 #[inline(always)]
-fn gelu_diagonal(&[q, _, e, arc]: &Sample) -> f64 {
+fn gelu_diagonal(&[q, _, e, arc, _]: &Sample) -> f64 {
     2.0 * q * (q / (1.0 + q)) / e + q * arc
 }
 
 /// N₁₁/√D₁₁ − N/√D + q₁₁α₁₁ − q₁₂α₁₂, through differences of its parts.
 #[inline(always)]
 fn gelu_difference(
-    &[q, _, e, arc]: &Sample,
+    &[q, _, e, arc, _]: &Sample,
     other: f64,
     [excess, arc_difference]: [f64; 2],
     [q12, all, n, root_d]: [f64; 4],
