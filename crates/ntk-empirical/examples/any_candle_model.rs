@@ -2,6 +2,8 @@
 //!
 //! Wraps a small gated network in `Model` and prints its kernel, by one backward pass for each sample.
 
+#![allow(clippy::print_stdout)] // An example prints.
+
 use ndarray::array;
 use ntk_core::{KernelFn, Which};
 use ntk_empirical::candle_core::{DType, Device, Result, Tensor, Var};

@@ -2,6 +2,8 @@
 //!
 //! Trains both with softmax and momentum on the same data and prints the largest difference of their test outputs.
 
+#![allow(clippy::print_stdout)] // An example prints.
+
 use std::ops::ControlFlow;
 
 use ndarray::Array2;

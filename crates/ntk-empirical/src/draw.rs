@@ -5,6 +5,11 @@
 
 use std::f64::consts::TAU;
 
+use rayon::prelude::*;
+
+/// Pairs that one thread draws at a time.
+const PAIRS: usize = 4096;
+
 /// A stream of random numbers, addressed by a counter.
 ///
 /// Source: Philox4x32-10 of [salmon2011parallel].
@@ -40,7 +45,13 @@ impl Stream {
 
     /// The first `len` standard normal numbers, by the transform of Box and Muller in f64.
     pub(crate) fn normals(&self, len: usize) -> Vec<f64> {
-        (0..len.div_ceil(2)).flat_map(|pair| self.normal_pair(pair as u64)).take(len).collect()
+        let mut values = vec![0.0; len];
+        values.par_chunks_mut(2 * PAIRS).enumerate().for_each(|(block, values)| {
+            for (i, values) in values.chunks_mut(2).enumerate() {
+                values.copy_from_slice(&self.normal_pair((block * PAIRS + i) as u64)[..values.len()]);
+            }
+        });
+        values
     }
 
     fn normal_pair(&self, pair: u64) -> [f64; 2] {
@@ -103,7 +114,8 @@ mod tests {
     #[test]
     fn a_longer_draw_begins_with_the_shorter_one() {
         let stream = Stream::new(1, "a");
-        assert_eq!(stream.normals(7), stream.normals(20)[..7]);
+        assert_eq!(stream.normals(7), stream.normals(3 * PAIRS)[..7]);
+        assert_eq!(stream.normals(2 * PAIRS + 3), stream.normals(5 * PAIRS)[..2 * PAIRS + 3]);
         assert_ne!(stream.normals(7), Stream::new(1, "b").normals(7));
         assert_ne!(stream.normals(7), Stream::new(2, "a").normals(7));
     }

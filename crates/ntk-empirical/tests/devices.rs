@@ -1,5 +1,6 @@
 //! Networks on devices that are compiled in, against the CPU; a device that does not open is named with the reason.
 #![cfg(any(feature = "cuda", feature = "metal"))]
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // Helpers are not tests in clippy's eyes.
 
 use std::ops::ControlFlow;
 

@@ -1,5 +1,7 @@
 //! Every public entry point refuses bad input with a typed error that says what to do; none panics.
 
+#![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
+
 use std::ops::ControlFlow;
 
 use ndarray::{Array2, array};

@@ -1,5 +1,7 @@
 //! Theorems about finite networks, their derivatives, their training and their linearization.
 
+#![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
+
 use std::ops::ControlFlow;
 
 use ndarray::{Array2, array};

@@ -1,5 +1,7 @@
 //! The structured tangent kernel against candle's reverse mode, with Jacobians formed.
 
+#![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
+
 use ndarray::Array2;
 use ntk_core::{Activation, Affine, Batch, KernelFn, Net, Rate, Shape, Variance, Which, Width};
 use ntk_empirical::{Autograd, FiniteNet, Lowering};
