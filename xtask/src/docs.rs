@@ -10,7 +10,7 @@ pub(crate) fn run(project: &Project) -> anyhow::Result<()> {
     println!("{}", project.target.join("doc/ntk_core/index.html").display());
     if installed(project, "mdbook") {
         cmd!(project.shell, "mdbook build docs").run()?;
-        println!("{}", project.root.join("docs/book/index.html").display());
+        println!("{}", project.root.join("target/book/index.html").display());
     } else {
         println!("mdbook is not installed: the book is left out (cargo install mdbook)");
     }
