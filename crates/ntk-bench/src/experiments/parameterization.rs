@@ -202,8 +202,8 @@ fn tangent_kernel(net: &FiniteNet, x: &Array2<f64>) -> Result<Array2<f64>, BoxEr
     Ok(net.symmetric(x.into(), Which::Ntk)?.ntk.ok_or("no NTK")?)
 }
 
-/// The steps recorded, with the outputs on train and test inputs at each.
-type Path = Vec<(usize, [Array2<f64>; 2])>;
+/// A step with the outputs on train and test inputs.
+type Snapshot = (usize, [Array2<f64>; 2]);
 
 /// Outputs along training.
 fn functions(
@@ -212,7 +212,7 @@ fn functions(
     x: &Array2<f64>,
     y: ArrayView2<'_, f64>,
     elsewhere: &Array2<f64>,
-) -> Result<Path, BoxError> {
+) -> Result<Vec<Snapshot>, BoxError> {
     let (mut path, mut failed) = (Vec::new(), None);
     net.train(options, x.into(), y, |step| match step.model.outputs(Batch::from(elsewhere)) {
         Ok(test) => {
@@ -231,7 +231,7 @@ fn functions(
 }
 
 /// (step, largest difference of outputs) of two runs recorded alike.
-fn differences(a: &Path, b: &Path) -> Vec<[f64; 2]> {
+fn differences(a: &[Snapshot], b: &[Snapshot]) -> Vec<[f64; 2]> {
     let largest = |a: &Array2<f64>, b: &Array2<f64>| (a - b).iter().fold(0.0_f64, |m, d| m.max(d.abs()));
     let pairs = a.iter().zip(b);
     pairs
