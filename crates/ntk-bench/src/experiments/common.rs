@@ -33,8 +33,7 @@ pub(crate) fn draw(
     dtype: DType,
 ) -> Result<FiniteNet, BoxError> {
     let device = ntk_empirical::device(&ctx.device.to_string())?;
-    let lowering =
-        Lowering { width, seed, dtype, device, ..Lowering::for_inputs(Shape::vector(features)) };
+    let lowering = Lowering { width, seed, dtype, device, ..Lowering::for_inputs(Shape::vector(features)) };
     Ok(FiniteNet::lower(net, &lowering)?)
 }
 
