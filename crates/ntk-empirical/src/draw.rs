@@ -12,7 +12,7 @@ const PAIRS: usize = 4096;
 
 /// A stream of random numbers, addressed by a counter.
 ///
-/// Source: Philox4x32-10 of [salmon2011parallel].
+/// Source: Philox4x32-10 of \[salmon2011parallel\].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stream {
     key: [u32; 2],

@@ -33,7 +33,7 @@ impl FiniteNet {
 ///
 /// In training mode its dropout masks are those of evaluation, the same at every step.
 ///
-/// Source: [lee2019wide], eq. (3).
+/// Source: \[lee2019wide\], eq. (3).
 #[derive(Debug)]
 pub struct Linearized {
     base: FiniteNet,

@@ -26,7 +26,7 @@ pub enum Reduction {
     MeanN,
     /// The mean over samples and outputs.
     ///
-    /// Source: the convention of [lee2019wide].
+    /// Source: the convention of \[lee2019wide\].
     #[default]
     MeanNK,
 }

@@ -7,7 +7,7 @@
 //! sweep, and for full blocks (8 + b + 8) n₁ n₂ o² for the result; no term has the size of the parameters. For many samples,
 //! wrap the network in [`Tiled`](ntk_core::Tiled).
 //!
-//! Source: structured derivatives of [novak2022fast].
+//! Source: structured derivatives of \[novak2022fast\].
 
 use candle_core::{DType, Tensor};
 use ndarray::{Array2, Array4, Axis, s};

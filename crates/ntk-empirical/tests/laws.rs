@@ -148,23 +148,9 @@ proptest! {
     }
 
     #[test]
-    fn kernels_are_symmetric_and_positive(net in network(), seed in 0u64..1000) {
+    fn finite_kernels_obey_the_laws_of_kernels(net in network(), seed in 0u64..1000) {
         let net = lowered(&net, 6, seed, Mode::Evaluation);
-        let (x, z) = (numbers(6, 3, seed), numbers(4, 3, seed + 1));
-        let kernels = net.symmetric((&x).into(), Which::Both).unwrap();
-        let c = numbers(6, 5, seed + 2);
-        for k in [kernels.nngp.unwrap(), kernels.ntk.unwrap()] {
-            prop_assert_eq!(&k, &k.t());
-            let scale = k.diag().sum() * 6.0;
-            for c in c.columns() {
-                prop_assert!(c.dot(&k.dot(&c)) >= -1e-10 * scale);
-            }
-        }
-        let there = net.block((&x).into(), (&z).into(), Which::Both).unwrap();
-        let back = net.block((&z).into(), (&x).into(), Which::Both).unwrap();
-        for (k, t) in [(there.nngp.unwrap(), back.nngp.unwrap()), (there.ntk.unwrap(), back.ntk.unwrap())] {
-            prop_assert!(largest(&(&k - &t.t())) <= 1e-12 * largest(&k).max(1e-300));
-        }
+        ntk_testkit::laws::check_kernel_fn(&net, (&numbers(6, 3, seed)).into())?;
     }
 
     #[test]
@@ -296,6 +282,15 @@ fn same_seed_same_bits_on_any_number_of_threads() {
         })
     };
     assert_eq!(bits(1), bits(2));
+}
+
+#[test]
+fn averaged_kernels_obey_the_laws_of_kernels() {
+    for net in networks(&Activation::ERF) {
+        let lowering = Lowering { width: 6, ..Lowering::for_inputs(Shape::vector(3)) };
+        let monte_carlo = MonteCarlo::new(net.at_width(6), lowering, 3);
+        ntk_testkit::laws::check_kernel_fn(&monte_carlo, (&numbers(5, 3, 0)).into()).unwrap();
+    }
 }
 
 #[test]
