@@ -3,10 +3,11 @@
 use ndarray::Array2;
 use ntk_analytic::Analytic;
 use ntk_core::{Activation, KernelBlock, KernelFn, Net, Shape, Variance, Which};
-use ntk_empirical::{Estimate, FiniteNet, Lowering, MonteCarlo};
+use ntk_empirical::candle_core::DType;
+use ntk_empirical::{Estimate, Lowering, MonteCarlo};
 use rayon::prelude::*;
 
-use crate::data::Split;
+use super::common;
 use crate::{BoxError, Claim, Context, Criterion, Experiment, Plot, Report, Side, Table, stats};
 
 /// Monte-Carlo convergence of both kernels.
@@ -30,22 +31,20 @@ fn run(ctx: &Context<'_>) -> Result<Report, BoxError> {
         &[32, 64, 128, 256, 512, 1024],
         &[32, 64, 128, 256, 512, 1024, 2048, 4096],
     ]);
-    let draws = ctx.pick([16, 32, 32]);
+    let draws = ctx.pick([32, 32, 32]);
     let (fixed_width, many) = ctx.pick([(64, 512), (128, 2048), (256, 8192)]);
     let samples = ctx.pick([10, 16, 20]);
-    let set = ctx.data.images(Split::Train)?.subset(samples, ctx.seed)?;
+    let (set, none) = common::images(ctx, samples, 0)?;
     let x = set.inputs();
-    let device = ntk_empirical::device(&ctx.device.to_string())?;
-    let lowering = Lowering { device, ..Lowering::for_inputs(Shape::vector(x.ncols())) };
     let mut seeds = ctx.seed..;
 
     let mut report = Report::default();
-    report.size("data", format!("{samples} images of {}", set.name)).size("widths", format!("{widths:?}"));
+    common::credit(&mut report, &set, &none);
     report
+        .size("widths", common::list(widths))
         .size("draws for each width", draws)
         .size("draws at fixed width", format!("{many} of width {fixed_width}"));
     report.size("networks", "1 and 3 hidden ReLU layers, σ_w² = 2, σ_b² = 0.1, NTK parameterization");
-    report.note(set.origin);
     report.note(
         "The mean of K̂ and Θ̂ is the limit itself for one hidden layer only. Deeper it is off by O(1/n), where the \
          curves of the second figure flatten; the rate in M is fitted for M ≤ n/4.",
@@ -71,7 +70,7 @@ fn run(ctx: &Context<'_>) -> Result<Report, BoxError> {
         let mut draw = |width, count| -> Result<Vec<KernelBlock>, BoxError> {
             let own: Vec<u64> = seeds.by_ref().take(count).collect();
             let one = |&seed: &u64| -> Result<KernelBlock, BoxError> {
-                let network = FiniteNet::lower(&net, &Lowering { width, seed, ..lowering.clone() })?;
+                let network = common::draw(ctx, &net, x.ncols(), width, seed, DType::F64)?;
                 bar.step();
                 Ok(network.symmetric((&x).into(), Which::Both)?)
             };
@@ -118,7 +117,7 @@ fn run(ctx: &Context<'_>) -> Result<Report, BoxError> {
     by_width = by_width.reference("n^(−1/2)", half_power(widths[0] as f64, widths[widths.len() - 1] as f64));
     by_draws = by_draws.reference("M^(−1/2)", half_power(1.0, (many / 8) as f64).map(|[m, y]| [m, y * 0.5]));
     report.plot(by_width).plot(by_draws).table(table);
-    coverage(ctx, &mut report, &x, &lowering, &mut seeds)?;
+    coverage(ctx, &mut report, &x, &mut seeds)?;
     report.seeds(ctx.seed..seeds.start);
     Ok(report)
 }
@@ -128,17 +127,22 @@ fn coverage(
     ctx: &Context<'_>,
     report: &mut Report,
     x: &Array2<f64>,
-    lowering: &Lowering,
     seeds: &mut std::ops::RangeFrom<u64>,
 ) -> Result<(), BoxError> {
-    let (runs, draws) = ctx.pick([(64, 32), (256, 64), (1024, 64)]);
+    let device = ntk_empirical::device(&ctx.device.to_string())?;
+    let (runs, draws) = ctx.pick([(192, 32), (256, 64), (1024, 64)]);
     let net = Net::mlp(1, Activation::Relu, 1, Variance::TWO, Variance::new(0.1)?);
     let limit = Analytic::new(net.clone())?.symmetric(x.into(), Which::Both)?;
     let bar = ctx.progress("standard errors", runs);
     let starts: Vec<u64> = seeds.by_ref().step_by(draws).take(runs).collect();
     seeds.start += draws as u64;
     let estimate = |&seed: &u64| -> Result<Estimate, BoxError> {
-        let lowering = Lowering { width: 256, seed, ..lowering.clone() };
+        let lowering = Lowering {
+            width: 128,
+            seed,
+            device: device.clone(),
+            ..Lowering::for_inputs(Shape::vector(x.ncols()))
+        };
         bar.step();
         let run = MonteCarlo::new(net.clone(), lowering, draws);
         Ok(run.estimate(x.into(), None, Which::Both, |_| std::ops::ControlFlow::Continue(()))?)
