@@ -1,10 +1,12 @@
 //! The table of all experiments. A new one is a file beside this module's others and a line in [`ALL`].
 
 mod common;
+mod learning_rate;
 mod parameterization;
 
 mod linearization;
 mod monte_carlo;
+mod width_change;
 
 use crate::{Error, Experiment};
 
@@ -44,7 +46,9 @@ use crate::{Error, Experiment};
 pub const ALL: &[Experiment] = &[
     linearization::EXPERIMENT,
     monte_carlo::EXPERIMENT,
+    width_change::EXPERIMENT,
     parameterization::EXPERIMENT,
+    learning_rate::EXPERIMENT,
 ];
 
 /// The experiments of these names, in the order of the table; all of them if there is no name.
