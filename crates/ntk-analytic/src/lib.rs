@@ -35,6 +35,6 @@ mod rules;
 pub use ntk_core;
 
 pub use analytic::Analytic;
-pub use dual::{Cov2, Dual, DualActivation, dual};
+pub use dual::{Cov2, Dual, DualActivation, FunctionDual, dual};
 pub use error::Error;
 pub use rules::{LayerRule, Pair, Rules};

@@ -14,11 +14,12 @@ const MOST_TERMS: usize = 8192;
 /// The finest step tried is ½ divided by this power of 2.
 const HALVINGS: i32 = 6;
 
-/// The points and weighted values of φ and φ′ for one step.
+/// The points x ≥ 0 and weighted values of φ and φ′ for one step.
 struct Grid {
     x: Vec<f64>,
-    /// h N(x) φ(σx), and its φ′.
-    weighted: [Vec<f64>; 2],
+    /// h N(x) times φ(σx) + φ(−σx) and φ(σx) − φ(−σx), so that the coefficients of an even or odd φ vanish exactly;
+    /// and the same for φ′.
+    weighted: [[Vec<f64>; 2]; 2],
     /// E φ², E φ′².
     moments: [f64; 2],
 }
@@ -32,13 +33,22 @@ impl Grid {
         while end < 36.0 && mass(end).max(mass(-end)) > 1e-17 * mass(0.0).max(mass(1.0)).max(mass(-1.0)) {
             end += 1.5;
         }
-        let last = (end / h) as i32;
-        let x: Vec<f64> = (-last..=last).map(|i| f64::from(i) * h).collect();
-        let weight = |x: f64| h / std::f64::consts::TAU.sqrt() * (-0.5 * x * x).exp();
-        let values = f.map(|f| x.iter().map(|x| f(sigma * x)).collect::<Vec<f64>>());
-        let weighted =
-            [0, 1].map(|d| x.iter().zip(&values[d]).map(|(&x, f)| weight(x) * f).collect::<Vec<f64>>());
-        let moments = [0, 1].map(|d| dot(&weighted[d], &values[d]));
+        let x: Vec<f64> = (0..=(end / h) as i32).map(|i| f64::from(i) * h).collect();
+        let weight = |x: f64| {
+            let both = if x == 0.0 { 0.5 } else { 1.0 };
+            both * h / std::f64::consts::TAU.sqrt() * (-0.5 * x * x).exp()
+        };
+        let mut moments = [0.0; 2];
+        let weighted = [0, 1].map(|d| {
+            let (mut even, mut odd) = (Vec::with_capacity(x.len()), Vec::with_capacity(x.len()));
+            for &x in &x {
+                let (w, right, left) = (weight(x), f[d](sigma * x), f[d](-sigma * x));
+                even.push(w * (right + left));
+                odd.push(w * (right - left));
+                moments[d] += w * (right * right + left * left);
+            }
+            [even, odd]
+        });
         Grid { x, weighted, moments }
     }
 
@@ -51,7 +61,7 @@ impl Grid {
         let mut missing = f64::INFINITY;
         for k in 0..most {
             for d in 0..2 {
-                let a = dot(&self.weighted[d], &here);
+                let a = dot(&self.weighted[d][k % 2], &here);
                 rest[d] -= a * a;
                 lists[d].push(a);
             }
