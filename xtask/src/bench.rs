@@ -40,17 +40,21 @@ pub(crate) fn run(project: &Project, names: &[String], json: Option<&Path>) -> a
     Ok(())
 }
 
-/// `{"name", "value", "unit", "roofline", "threads"}` from a benchmark's note and criterion's estimates.
+/// The line of a benchmark, from its note and criterion's estimates.
 fn result(project: &Project, note: &Path) -> anyhow::Result<Value> {
     let read =
         |path: &Path| -> anyhow::Result<Value> { Ok(serde_json::from_str(&project.shell.read_file(path)?)?) };
     let note = read(note)?;
     let name = note["name"].as_str().context("the note has no name")?;
-    let estimates = read(&project.target.join("criterion").join(name).join("new/estimates.json"))?;
+    line(&note, &read(&project.target.join("criterion").join(name).join("new/estimates.json"))?)
+}
+
+/// `{"name", "value", "unit", "roofline", "threads"}`: criterion's median is in nanoseconds, the divisor in seconds.
+fn line(note: &Value, estimates: &Value) -> anyhow::Result<Value> {
     let nanoseconds = estimates["median"]["point_estimate"].as_f64().context("criterion gives no median")?;
     let divide_by = note["divide_by"].as_f64().context("the note has no divisor")?;
     let value = nanoseconds * 1e-9 / divide_by;
-    let (unit, roofline, threads) = (&note["unit"], &note["roofline"], &note["threads"]);
+    let (name, unit, roofline, threads) = (&note["name"], &note["unit"], &note["roofline"], &note["threads"]);
     Ok(json!({ "name": name, "value": value, "unit": unit, "roofline": roofline, "threads": threads }))
 }
 
@@ -61,5 +65,21 @@ fn print_table(lines: &[Value]) {
         let number = |key: &str| line[key].as_f64().map_or("–".to_owned(), |x| format!("{x:.4}"));
         let (name, unit, threads) = (text("name"), text("unit"), &line["threads"]);
         println!("{name:64} {:>12} {unit:4} {:>12} {threads:>7}", number("value"), number("roofline"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_the_median_in_the_benchmark_s_unit() {
+        // 3 ms for 500 things of 1 µs each: 6 µs a thing.
+        let note = json!({ "name": "b", "unit": "µs", "divide_by": 5e-4, "roofline": null, "threads": 2 });
+        let estimates = json!({ "mean": { "point_estimate": 1.0 }, "median": { "point_estimate": 3e6 } });
+        let line = line(&note, &estimates).unwrap();
+        assert!((line["value"].as_f64().unwrap() - 6.0).abs() < 1e-12);
+        assert_eq!((&line["unit"], &line["threads"]), (&json!("µs"), &json!(2)));
+        assert!(super::line(&note, &json!({})).is_err());
     }
 }

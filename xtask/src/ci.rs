@@ -172,7 +172,7 @@ fn page(project: &Project) -> anyhow::Result<Outcome> {
     let (framed, frame) = (scratch.path().join("page.html"), scratch.path().join("frame.html"));
     shell.write_file(&framed, page)?;
     let measure = "onload = () => { const f = document.querySelector('iframe').contentDocument.documentElement; \
-                   document.title = `width ${f.scrollWidth} height ${f.scrollHeight}`; }";
+                   document.title = `${f.scrollWidth - f.clientWidth} ${f.scrollHeight}`; }";
     shell.write_file(
         &frame,
         format!("<iframe src=\"page.html\" style=\"border:0\" width={WIDTH} height=800></iframe><script>{measure}</script>"),
@@ -185,14 +185,11 @@ fn page(project: &Project) -> anyhow::Result<Outcome> {
     );
     let dom = dump.ignore_stderr().read()?;
     let title = dom.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>"));
-    let title = title.map(|(title, _)| title).context("the browser did not measure the page")?;
-    let mut words = title.split(' ');
-    let (width, height) = (words.nth(1), words.nth(1));
-    let number =
-        |word: Option<&str>| word.and_then(|w| w.parse::<u32>().ok()).context("no size was measured");
-    let (width, height) = (number(width)?, number(height)?);
-    if width > WIDTH || height < 200 {
-        bail!("the page is {width} wide and {height} high where the screen is {WIDTH} wide");
+    let sizes =
+        title.and_then(|(title, _)| title.split_once(' ')).context("the browser did not measure the page")?;
+    let (overflow, height): (u32, u32) = (sizes.0.parse()?, sizes.1.parse()?);
+    if overflow > 0 || height < 200 {
+        bail!("the page is {overflow} pixels too wide for a screen of {WIDTH}, and {height} high");
     }
     Ok(Passed)
 }

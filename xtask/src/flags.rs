@@ -56,7 +56,7 @@ pub(crate) struct Reproduce {
     /// Directory of the reports; `reproduce` in the target directory if none is given.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// cpu, cuda[:N] or metal[:N]; builds the feature that the device needs.
+    /// cpu, cuda, cuda:N, metal or metal:N; builds the feature that the device needs.
     #[arg(long, default_value = "cpu")]
     pub(crate) device: String,
     /// First seed.

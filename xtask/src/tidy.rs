@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(broken("crates/ntk-analytic/src/generated/a.rs", "//! Why.\n"), 1);
         assert_eq!(broken(core, &"//! Why.\n".repeat(MAX_LINES)), 1);
         let mut problems = Vec::new();
-        File { path: "README.md", text: "see [nobody1999nothing]" }
+        File { path: "README.md", text: concat!("see [nobody", "1999nothing]") }
             .check_sources("@article{other1999,", &mut problems);
         assert_eq!(problems.len(), 1);
     }

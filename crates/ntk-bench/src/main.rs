@@ -58,7 +58,7 @@ struct Run {
     /// Directory of the reports.
     #[arg(long, value_name = "DIR", default_value = "target/reproduce")]
     out: PathBuf,
-    /// cpu, cuda[:N] or metal[:N].
+    /// cpu, cuda, cuda:N, metal or metal:N.
     #[arg(long, default_value = "cpu")]
     device: Device,
     /// First seed.
