@@ -37,7 +37,7 @@ pub fn line(x: &[f64], y: &[f64]) -> Result<Fit, Error> {
 /// The exponent b of y ≈ a xᵇ: the line through (ln xᵢ, ln yᵢ), with ln a as its intercept.
 ///
 /// # Errors
-/// As [`line`]; points with x ≤ 0 or y ≤ 0 do not count.
+/// As [`line()`]; points with x ≤ 0 or y ≤ 0 do not count.
 pub fn power_law(x: &[f64], y: &[f64]) -> Result<Fit, Error> {
     let ln = |values: &[f64]| values.iter().map(|v| v.ln()).collect::<Vec<_>>();
     line(&ln(x), &ln(y))
