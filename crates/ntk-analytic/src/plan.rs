@@ -75,6 +75,11 @@ impl Channels {
         self.inputs * features as f64 + self.fixed + self.hidden
     }
 
+    /// As a width, for messages; input features count as the one channel they are at least.
+    fn width(self) -> Width {
+        if self.is_symbolic() { Width::Hidden(self.hidden) } else { Width::Fixed(self.at(1) as usize) }
+    }
+
     fn is_symbolic(self) -> bool {
         self.hidden > 0.0
     }
@@ -170,9 +175,12 @@ fn resolve_branches(
     if let Some(channels) = channels {
         here.channels = channels;
     }
-    if let Some(mixed) = ends.iter().find(|end| end.channels.is_mixed() || here.channels.is_mixed()) {
-        let (left, right) = (Width::HIDDEN, Width::Fixed(mixed.channels.at(0) as usize));
-        return Err(ntk_core::Error::BranchWidths { combinator: "concatenation", left, right }.into());
+    let symbolic = |end: &&Here| end.channels.is_symbolic();
+    if here.channels.is_mixed() {
+        let left = ends.iter().find(symbolic).map_or(Width::HIDDEN, |end| end.channels.width());
+        let right =
+            ends.iter().find(|end| !symbolic(end)).map_or(Width::Fixed(1), |end| end.channels.width());
+        return Err(ntk_core::Error::MixedWidths { left, right }.into());
     }
     here.wide = ends.iter().all(|end| end.wide);
     here.law = if facts.law == Law::Same { start.law } else { facts.law };
