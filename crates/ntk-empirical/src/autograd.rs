@@ -110,7 +110,7 @@ impl<M: Model> Autograd<M> {
                 for (var, rate) in vars.iter().zip(&self.rates) {
                     match gradients.get(var) {
                         Some(g) => {
-                            let g: Vec<f64> = g.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+                            let g: Vec<f64> = tensor::to_f64(g)?.flatten_all()?.to_vec1()?;
                             rows.extend(g.into_iter().map(|g| g * rate.sqrt()));
                         }
                         None => rows.extend(std::iter::repeat_n(0.0, var.elem_count())),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use candle_core::{DType, Tensor, Var};
+use candle_core::{Tensor, Var};
 use candle_nn::VarMap;
 use ndarray::Array2;
 use ntk_core::{Batch, Net};
@@ -174,7 +174,7 @@ impl FiniteNet {
                 return Err(Error::ParameterShape { name, expected, found });
             }
             // 0 · x is 0 for finite x only.
-            let zero = (tensor.to_dtype(DType::F64)? * 0.0)?.sum_all()?.to_scalar::<f64>()?;
+            let zero = (tensor::to_f64(tensor)? * 0.0)?.sum_all()?.to_scalar::<f64>()?;
             if zero != 0.0 {
                 return Err(Error::NonFiniteParameter { name });
             }

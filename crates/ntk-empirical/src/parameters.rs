@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use ndarray::{Array2, Axis};
 
 use crate::Error;
+use crate::tensor::to_f64;
 
 /// Tensors by the path of their node, as `0.weight` (in, out) and `0.bias` (out).
 #[derive(Clone, Debug, Default)]
@@ -81,7 +82,7 @@ impl Parameters {
     pub fn dot(&self, other: &Parameters) -> Result<f64, Error> {
         let mut total = 0.0;
         self.pair(other, |_, a, b| {
-            total += (a.to_dtype(DType::F64)? * b.to_dtype(DType::F64)?)?.sum_all()?.to_scalar::<f64>()?;
+            total += (to_f64(a)? * to_f64(b)?)?.sum_all()?.to_scalar::<f64>()?;
             Ok(())
         })?;
         Ok(total)

@@ -9,7 +9,7 @@
 //!
 //! Source: structured derivatives of \[novak2022fast\].
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use ndarray::{Array2, Array4, Axis, s};
 use ntk_core::{Batch, KernelBlock, KernelFn, Which};
 
@@ -65,7 +65,7 @@ impl FiniteNet {
             }
             let flat = |d: Tensor| d.contiguous()?.reshape(((), width));
             let products = flat(pair.first(d)?)?.matmul(&flat(pair.second(d)?)?.t()?)?;
-            let products: Vec<f64> = products.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+            let products: Vec<f64> = tensor::to_f64(&products)?.flatten_all()?.to_vec1()?;
             let rows = theta.as_slice_mut().into_iter().flat_map(|t| t.chunks_exact_mut(n2 * o));
             for ((row, theta), products) in rows.enumerate().zip(products.chunks_exact(n2 * o)) {
                 let a = a.row(row / o);
@@ -145,7 +145,7 @@ impl FiniteNet {
         self.contract(pair, |index, a, d| {
             let (samples, ..) = d.dims3()?;
             let share = if samples == 1 && pair.x.dim(0)? != 1 {
-                let trace = d.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+                let trace = tensor::to_f64(&d.sqr()?.sum_all()?)?.to_scalar::<f64>()?;
                 a * (trace / o)
             } else {
                 a * pair.gram(&d.flatten_from(1)?)? / o

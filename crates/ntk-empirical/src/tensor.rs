@@ -12,10 +12,15 @@ pub(crate) fn matrix(values: ArrayView2<'_, f64>, dtype: DType, device: &Device)
         .to_device(device)
 }
 
+/// The same numbers as f64, on the CPU: Metal has no f64.
+pub(crate) fn to_f64(tensor: &Tensor) -> Result<Tensor> {
+    tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)
+}
+
 /// A matrix as an array of f64.
 pub(crate) fn array(tensor: &Tensor) -> Result<Array2<f64>> {
     let shape = tensor.dims2()?;
-    let values = tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+    let values = to_f64(tensor)?.flatten_all()?.to_vec1()?;
     Array2::from_shape_vec(shape, values).map_err(candle_core::Error::wrap)
 }
 
