@@ -1,5 +1,7 @@
 //! Duals against 120-digit values, against each other and against the theorems that they obey.
 
+#![allow(clippy::unwrap_used)]
+
 use ntk_analytic::{Cov2, Dual, DualActivation, Error, FunctionDual, dual};
 use ntk_core::{Activation, Parity};
 use proptest::prelude::*;
