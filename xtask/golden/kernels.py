@@ -21,6 +21,8 @@ def layer(node):
     arguments = {k: tuple(v) if isinstance(v, list) and k != "coef" else v for k, v in arguments.items()}
     if name in ("Dense", "Conv", "ConvLocal", "ConvTranspose"):
         arguments = {"out_dim" if name == "Dense" else "out_chan": arguments.pop("width", 16), **arguments}
+    elif name == "FanOut":
+        arguments = {"num": arguments["n"]}
     elif name == "Dropout":
         arguments["mode"] = "train"
     elif name == "ElementwiseNumerical":
@@ -28,8 +30,6 @@ def layer(node):
     elif name == "GlobalSelfAttention":
         arguments = {k: getattr(stax.AttentionMechanism, v) if k == "attention_mechanism" else
                      getattr(stax.PositionalEmbedding, v) if k == "pos_emb_type" else v for k, v in arguments.items()}
-    elif name == "ImageResize":
-        arguments["method"] = getattr(jax.image.ResizeMethod, arguments["method"].upper())
     return getattr(stax, name)(**arguments)
 
 def read(array):
