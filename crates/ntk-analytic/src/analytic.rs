@@ -5,6 +5,7 @@ use ntk_core::{Batch, KernelBlock, KernelDiag, KernelFn, Net, Which};
 #[cfg(feature = "rayon")]
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
+use crate::dual::TOLERANCE;
 use crate::input::{self, Directions};
 use crate::pass::{self, Request, Sides, Stage};
 use crate::plan::{self, Node};
@@ -13,9 +14,6 @@ use crate::{Error, Rules};
 
 /// Rows and columns of a tile: its Gram product and its results fit the second-level cache.
 const TILE: usize = RUN;
-
-/// Error bound of quadrature, relative to √(V₁₁V₂₂), unless [`Rules::tolerance`] says otherwise.
-const TOLERANCE: f64 = 1e-12;
 
 /// The kernels of a network at infinite width: `nngp` = σ_w² E φφ + σ_b² of the last layer and so on, per output.
 ///
@@ -66,6 +64,16 @@ impl Analytic {
     /// The network.
     pub fn net(&self) -> &Net {
         &self.net
+    }
+
+    /// The error bound that quadrature reaches in the worst activation for these inputs, relative to √(V₁₁V₂₂) and
+    /// √(S₁₁S₂₂) of its dual; 0 where all duals have closed forms.
+    ///
+    /// # Errors
+    /// As [`KernelFn::diag`].
+    pub fn quadrature_error(&self, x: Batch<'_>) -> Result<f64, Error> {
+        x.check()?;
+        Ok(self.evaluate(Directions::new(x), None, x.features())?.stage.quadrature_error())
     }
 
     fn evaluate(

@@ -63,6 +63,11 @@ pub trait DualActivation: Send + Sync {
         Ok(self.dual(Cov2 { q11: q, q22: q, q12: q, gap: if q > 0.0 { 0.0 } else { 1.0 } }).value)
     }
 
+    /// The function behind a dual that is one known by its values: a whole block is then prepared at once.
+    fn as_function(&self) -> Option<&FunctionDual> {
+        None
+    }
+
     /// The closure behind this dual, if there is one: kernels then share its quadratures between their entries.
     fn function(&self) -> Option<&FunctionDual> {
         None
@@ -106,11 +111,6 @@ impl Cov2 {
             return Err(refused);
         }
         Ok(Cov2 { q11, q22, q12, gap: gap.clamp(0.0, 1.0) })
-    }
-
-    /// From a signed gap.
-    pub(crate) fn from_gap(q11: f64, q22: f64, gap: f64) -> Self {
-        Cov2 { q11, q22, q12: correlation(gap) * (q11.sqrt() * q22.sqrt()), gap: gap.abs() }
     }
 
     /// |s| = 1 − |ρ| with the sign of ρ; +1 where a variance is 0.

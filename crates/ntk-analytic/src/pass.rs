@@ -44,6 +44,19 @@ pub(crate) enum Stage {
     },
 }
 
+impl Stage {
+    /// The largest error bound of a quadrature in this stage.
+    pub(crate) fn quadrature_error(&self) -> f64 {
+        let largest = |stages: &[Stage]| stages.iter().map(Stage::quadrature_error).fold(0.0, f64::max);
+        match self {
+            Stage::Activation(prepared) => prepared.error(),
+            Stage::Serial(stages) => largest(stages),
+            Stage::Sum { branches, .. } | Stage::Product { branches, .. } => largest(branches),
+            Stage::Affine(_) | Stage::LayerNorm { .. } | Stage::Dropout { .. } | Stage::Layer { .. } => 0.0,
+        }
+    }
+}
+
 /// K′ = σ_w² K + σ_b², Θ′ = `ntk` Θ + `direct` K + `bias_direct`.
 pub(crate) struct Affine {
     pub(crate) mix: Mix,
@@ -121,7 +134,13 @@ pub(crate) fn pass(node: &Node, q: &mut Sides, request: &Request) -> Result<Stag
         Node::Activation { at, phi } => {
             activation(at, dual::prepare(phi, &q[0], &q[1], request.tolerance), q)
         }
-        Node::Custom { at, phi, rule } => activation(at, custom(phi, rule, q), q),
+        Node::Custom { at, phi, rule } => {
+            let prepared = match rule.as_function() {
+                Some(function) => function.prepare(&q[0], &q[1]),
+                None => custom(phi, rule, q),
+            };
+            activation(at, prepared, q)
+        }
         Node::LayerNorm { at, epsilon } => {
             if let Some(sample) = q.iter().flatten().position(|q| q + epsilon == 0.0) {
                 return Err(Error::ZeroVariance { at: at.clone(), sample: sample % q[0].len() });

@@ -152,3 +152,17 @@ fn blocks_are_parts_of_the_symmetric_kernel_across_tiles() {
         assert_eq!(whole, whole.t());
     }
 }
+
+#[test]
+fn quadrature_reports_its_error_and_closed_forms_none() {
+    let x = Array2::from_shape_fn((5, 3), |(i, j)| ((i * 3 + j) as f64).sin());
+    let error = |phi| {
+        let kernel = Analytic::new(Net::mlp(2, phi, 1, variance(1.5), variance(0.1))).unwrap();
+        kernel.quadrature_error((&x).into()).unwrap()
+    };
+    assert_eq!(error(Activation::Gelu), 0.0);
+    for phi in [Activation::Tanh, Activation::HardTanh] {
+        let reached = error(phi);
+        assert!(reached > 0.0 && reached <= 1e-12, "{reached}");
+    }
+}

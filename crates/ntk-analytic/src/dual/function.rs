@@ -69,6 +69,10 @@ impl FunctionDual {
 }
 
 impl DualActivation for FunctionDual {
+    fn as_function(&self) -> Option<&FunctionDual> {
+        Some(self)
+    }
+
     fn dual(&self, cov: Cov2) -> Dual {
         let found = cov.signed_gap().and_then(|gap| {
             let prepared = self.prepare(&[cov.q11], &[cov.q22])?;
