@@ -24,9 +24,7 @@ pub(crate) fn run(project: &Project, names: &[String], json: Option<&Path>) -> a
     }
     for bench in known.iter().filter(|bench| names.is_empty() || names.iter().any(|name| name == *bench)) {
         // Where the notes and criterion's numbers go, whatever the directory the child runs in.
-        cmd!(project.shell, "cargo bench -p ntk-bench --bench {bench}")
-            .env("CARGO_TARGET_DIR", &project.target)
-            .run()?;
+        cmd!(project.shell, "cargo bench --bench {bench}").env("CARGO_TARGET_DIR", &project.target).run()?;
     }
     let mut lines = Vec::new();
     for note in project.files(&[&notes.to_string_lossy()], &[".json"])? {

@@ -45,6 +45,6 @@ fn katex_header(project: &Project, check: bool) -> anyhow::Result<()> {
 /// What the program itself says about the project.
 fn described(project: &Project, what: &str) -> anyhow::Result<String> {
     let text =
-        cmd!(project.shell, "cargo run --quiet --profile ci -p ntk-bench -- describe {what}").read()?;
+        cmd!(project.shell, "cargo run --quiet --profile ci --bin ntk-bench -- describe {what}").read()?;
     Ok(text + "\n")
 }

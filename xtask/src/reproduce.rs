@@ -18,9 +18,10 @@ pub(crate) fn run(project: &Project, options: &Reproduce) -> anyhow::Result<()> 
     let size = if options.quick { Some("--quick") } else { options.full.then_some("--full") };
     let data = options.data_dir.as_ref().map(|dir| format!("--data-dir={}", dir.display()));
     let names = &options.names;
+    // No `-p`: a build of one package chooses features of its own for the dependencies, and compiles them once more.
     cmd!(
         project.shell,
-        "cargo run --quiet --profile {profile} -p ntk-bench {feature...} -- run {names...} {size...} {data...}
+        "cargo run --quiet --profile {profile} --bin ntk-bench {feature...} -- run {names...} {size...} {data...}
          --out {out} --device {device} --seed {seed}"
     )
     .run()?;
