@@ -91,6 +91,16 @@ impl<F: ClosedForm<N>, const N: usize> Prepared for Closed<F, N> {
     }
 }
 
+/// The factors of column j. A loop, since `array::map` is a call that the widened loop would have to make.
+#[inline(always)]
+fn at<const N: usize>(columns: &[&[f64]; N], j: usize) -> [f64; N] {
+    let mut factors = [0.0; N];
+    for (factor, column) in factors.iter_mut().zip(columns) {
+        *factor = column[j];
+    }
+    factors
+}
+
 vectorized! {
     fn gaps_and_slopes[F: ClosedForm<N>, const N: usize][F, N](
         form: &F, a: &[f64; N], columns: [&[f64]; N], gap: &mut [f64], slope: &mut [f64],
@@ -99,7 +109,7 @@ vectorized! {
         let n = gap.len().min(slope.len());
         let (gap, slope, columns) = (&mut gap[..n], &mut slope[..n], columns.map(|column| &column[..n]));
         for j in 0..n {
-            (gap[j], slope[j]) = form.pair::<FMA>(a, &columns.map(|column| column[j]), gap[j]);
+            (gap[j], slope[j]) = form.pair::<FMA>(a, &at(&columns, j), gap[j]);
         }
     }
 }
@@ -111,7 +121,7 @@ vectorized! {
         let n = gap.len();
         let (gap, columns) = (&mut gap[..n], columns.map(|column| &column[..n]));
         for j in 0..n {
-            gap[j] = form.pair::<FMA>(a, &columns.map(|column| column[j]), gap[j]).0;
+            gap[j] = form.pair::<FMA>(a, &at(&columns, j), gap[j]).0;
         }
     }
 }
@@ -146,7 +156,7 @@ pub(super) fn nearly_linear<const M: usize>(c: &[f64; M], z: [f64; 2], u: f64) -
     let pair = 1.0 + b * c[1..].iter().rev().fold(0.0, |sum, c| sum * b + c);
     let d = [difference(z[0], z[1]), difference(z[1], z[0])];
     let norm = ((pair + d[0]) * (pair + d[1])).sqrt();
-    (u + r * gap_of(pair / norm, d.map(|d| d / norm))).clamp(0.0, 1.0)
+    (u + r * gap_of(pair / norm, [d[0] / norm, d[1] / norm])).clamp(0.0, 1.0)
 }
 
 /// One parity of a dual at correlation |ρ|: its diagonal, its value and diagonal minus value, the last without
@@ -162,11 +172,8 @@ impl Part {
     /// The same for c·φ, given c².
     #[inline(always)]
     pub(super) fn times(self, c: f64) -> Self {
-        Part {
-            diagonal: self.diagonal.map(|x| c * x),
-            value: c * self.value,
-            difference: self.difference.map(|x| c * x),
-        }
+        let Part { diagonal: [a, b], value, difference: [d, e] } = self;
+        Part { diagonal: [c * a, c * b], value: c * value, difference: [c * d, c * e] }
     }
 }
 

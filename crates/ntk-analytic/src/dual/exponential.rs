@@ -1,6 +1,6 @@
 //! Exponentials: eˣ and the radial basis function, Gaussians, Gabor's function and the compositional kernel.
 
-use super::closed::{ClosedForm, LARGEST, Part, combine};
+use super::closed::{ClosedForm, LARGEST};
 
 /// 1 − ρ from a signed gap.
 #[inline(always)]
@@ -74,51 +74,68 @@ impl ClosedForm<3> for Gaussian {
     }
 }
 
-/// e^{−x²} sin x: with n = 1 + 2(q₁₁ + q₂₂) + d, d = 4(q₁₁q₂₂ − q₁₂²) and h = (q₁₁ + q₂₂ − 2q₁₂ + d)/(2n),
-/// V = e^{−h}(1 − e^{−2q₁₂/n})/(2√n).
+/// ln(sinh x/x) = Σ cₘ x²ᵐ⁺²; for x ≤ ¼ the rest is below 1e-17.
+const LOG_SINHC: [f64; 7] = [
+    1.0 / 6.0,
+    -1.0 / 180.0,
+    1.0 / 2835.0,
+    -1.0 / 37_800.0,
+    1.0 / 467_775.0,
+    -691.0 / 3_831_077_250.0,
+    2.0 / 127_702_575.0,
+];
+
+/// e^{−x²} sin x: with nᵢ = 1 + 4qᵢᵢ, d = 4(q₁₁q₂₂ − q₁₂²) and n = 1 + 2(q₁₁ + q₂₂) + d,
+/// V = exp(−(q₁₁ + q₂₂ + d)/(2n)) sinh(q₁₂/n)/√n, on the diagonal e^{−q/n} sinh(q/n)/√n.
 pub(super) struct Gabor;
 
-impl ClosedForm<5> for Gabor {
+impl ClosedForm<3> for Gabor {
     fn variance(&self, q: f64) -> f64 {
         let n = 1.0 + 4.0 * q;
         -0.5 * (-2.0 * q / n).exp_m1() / n.sqrt()
     }
 
-    fn factors(&self, q: f64) -> [f64; 5] {
-        [q, q.sqrt(), (1.0 + 4.0 * q).sqrt(), self.variance(q), self.variance(q).sqrt()]
+    fn factors(&self, q: f64) -> [f64; 3] {
+        [q, q.sqrt(), 1.0 + 4.0 * q]
     }
 
     #[inline(always)]
-    fn pair<const FMA: bool>(&self, a: &[f64; 5], b: &[f64; 5], gap: f64) -> (f64, f64) {
+    fn pair<const FMA: bool>(&self, a: &[f64; 3], b: &[f64; 3], gap: f64) -> (f64, f64) {
         let u = gap.abs();
-        let (step, root, product) = (a[1] - b[1], a[1] * b[1], a[0] * b[0]);
-        let sum = a[0] + b[0];
+        let (step, root, product, sum) = (a[1] - b[1], a[1] * b[1], a[0] * b[0], a[0] + b[0]);
         let d = 4.0 * product * (u * (2.0 - u));
         let n = 1.0 + 2.0 * sum + d;
-        let root_n = n.sqrt();
         let q12 = (1.0 - u) * root;
+        // The logarithm of V₁₂/√(V₁₁V₂₂), factor by factor: powers of n, exponentials, sinh x/x.
+        let (apart, all) = (a[0] - b[0], a[2] * b[2]);
+        let powers = -0.75 * ((4.0 * apart * apart + d * (a[2] + b[2] + d)) / all).ln_1p();
+        let exponentials = -(2.0 * apart * apart + d * (1.0 + 3.0 * sum + 8.0 * product)) / (2.0 * n * all);
+        let sinhc = 0.5 * (log_sinhc(a, b, step, u, n, d, q12) + log_sinhc(b, a, -step, u, n, d, q12));
+        let output = -((-u).ln_1p() + powers + exponentials + sinhc).exp_m1();
+        // The slope is even in q₁₂.
         let h = (step * step + 2.0 * root * u + d) / (2.0 * n);
-        let (near, rise) = ((-h).exp(), -(-2.0 * q12 / n).exp_m1());
-        let difference = |s: &[f64; 5], other: &[f64; 5], step: f64| {
-            let &[q, sigma, root_n1, v, _] = s;
-            let n1 = 1.0 + 4.0 * q;
-            let dn = 2.0 * (other[0] - q) + d;
-            let shift = 2.0 * (sigma * (step + u * other[1]) * n1 + q * dn) / (n1 * n);
-            let rises = -(1.0 - rise) * (-shift).exp_m1() / root_n1;
-            let roots = rise * (dn / (root_n1 * root_n * (root_n1 + root_n)));
-            -v * (-h).exp_m1() + 0.5 * near * (rises + roots)
-        };
-        let odd = Part {
-            diagonal: [a[3], b[3]],
-            value: 0.5 * near * rise / root_n,
-            difference: [difference(a, b, step), difference(b, a, -step)],
-        };
-        let zero = Part { diagonal: [0.0; 2], value: 0.0, difference: [0.0; 2] };
+        let rise = -(-2.0 * q12 / n).exp_m1();
         let even = 1.0 + 2.0 * sum + 4.0 * (q12 * q12 + product);
-        let odd_in_q12 = 4.0 * q12 * (d + 3.0 * sum + 2.0);
-        let slope = near * (even * (2.0 - rise) + odd_in_q12 * rise) / (2.0 * n * n * root_n);
-        (combine(gap, odd, zero, a[4] * b[4]), slope)
+        let odd = 4.0 * q12 * (d + 3.0 * sum + 2.0);
+        let slope = (-h).exp() * (even * (2.0 - rise) + odd * rise) / (2.0 * n * n * n.sqrt());
+        (output.clamp(0.0, 1.0).copysign(gap), slope)
     }
+}
+
+/// ln(sinh x/x) at x₁₂ = q₁₂/n minus the same at x = q/(1 + 4q), from x₁₂² − x² without cancellation.
+#[inline(always)]
+fn log_sinhc(s: &[f64; 3], other: &[f64; 3], step: f64, u: f64, n: f64, d: f64, q12: f64) -> f64 {
+    let &[q, sigma, own] = s;
+    let (x, x12) = (q / own, q12 / n);
+    let fall = (sigma * (step + u * other[1]) * own + q * (2.0 * (other[0] - q) + d)) / (n * own);
+    let (a, b, first) = (x12 * x12, x * x, -fall * (x12 + x));
+    let (mut power, mut difference, mut sum) = (1.0, 0.0, 0.0);
+    for c in LOG_SINHC {
+        difference = a * difference + power * first;
+        power *= b;
+        sum += c * difference;
+    }
+    sum
 }
 
 /// The compositional kernel √(q₁₁q₂₂) exp(γ(ρ + shift)); its slope γ exp(γ(ρ + shift)) is its derivative in q₁₂.
