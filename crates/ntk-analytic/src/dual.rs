@@ -67,11 +67,6 @@ pub trait DualActivation: Send + Sync {
     fn as_function(&self) -> Option<&FunctionDual> {
         None
     }
-
-    /// The closure behind this dual, if there is one: kernels then share its quadratures between their entries.
-    fn function(&self) -> Option<&FunctionDual> {
-        None
-    }
 }
 
 /// The correlation that a signed gap stands for.

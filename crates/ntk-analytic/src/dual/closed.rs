@@ -118,10 +118,9 @@ vectorized! {
     fn gaps_alone[F: ClosedForm<N>, const N: usize][F, N](
         form: &F, a: &[f64; N], columns: [&[f64]; N], gap: &mut [f64],
     ) {
-        let n = gap.len();
-        let (gap, columns) = (&mut gap[..n], columns.map(|column| &column[..n]));
-        for j in 0..n {
-            gap[j] = form.pair::<FMA>(a, &at(&columns, j), gap[j]).0;
+        let columns = columns.map(|column| &column[..gap.len()]);
+        for (j, gap) in gap.iter_mut().enumerate() {
+            *gap = form.pair::<FMA>(a, &at(&columns, j), *gap).0;
         }
     }
 }

@@ -85,10 +85,6 @@ impl DualActivation for FunctionDual {
     fn variance(&self, q: f64) -> Result<f64, Error> {
         Ok(self.prepare(&[q], &[q])?.variances().0[0])
     }
-
-    fn function(&self) -> Option<&FunctionDual> {
-        Some(self)
-    }
 }
 
 /// φ′ from nine values of φ on the piece between two kinks that x lies in, centered where the piece has room.
