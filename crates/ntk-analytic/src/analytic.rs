@@ -171,9 +171,7 @@ impl Evaluated {
 
     fn tiles<'a>(&self, shape: (usize, usize)) -> Vec<Tile<'a>> {
         let range = |tile: usize, n: usize| (tile * TILE, n.min((tile + 1) * TILE));
-        let columns = shape.1.div_ceil(TILE);
-        (0..shape.0.div_ceil(TILE))
-            .flat_map(|i| (if self.is_symmetric() { i } else { 0 }..columns).map(move |j| (i, j)))
+        places(shape.0.div_ceil(TILE), shape.1.div_ceil(TILE), self.is_symmetric())
             .map(|(i, j)| Tile { rows: range(i, shape.0), columns: range(j, shape.1), nngp: None, ntk: None })
             .collect()
     }
@@ -285,16 +283,19 @@ fn targets(kernel: ArrayViewMut2<'_, f64>, symmetric: bool) -> Vec<Target<'_>> {
         .into_iter()
         .map(|band| split(band, Axis(1)).into_iter().map(Some).collect())
         .collect();
-    let mut targets = Vec::new();
-    for i in 0..bands.len() {
-        for j in if symmetric { i } else { 0 }..bands[i].len() {
-            if let Some(upper) = bands[i][j].take() {
-                let lower = if symmetric && i != j { bands[j][i].take() } else { None };
-                targets.push(Target { upper, lower });
-            }
-        }
-    }
-    targets
+    let columns = bands.first().map_or(0, Vec::len);
+    places(bands.len(), columns, symmetric)
+        .filter_map(|(i, j)| {
+            let upper = bands[i][j].take()?;
+            let lower = if symmetric && i != j { bands[j][i].take() } else { None };
+            Some(Target { upper, lower })
+        })
+        .collect()
+}
+
+/// Rows and columns of the tiles to compute: all of them, or one triangle.
+fn places(rows: usize, columns: usize, symmetric: bool) -> impl Iterator<Item = (usize, usize)> {
+    (0..rows).flat_map(move |i| (if symmetric { i } else { 0 }..columns).map(move |j| (i, j)))
 }
 
 fn split(mut view: ArrayViewMut2<'_, f64>, axis: Axis) -> Vec<ArrayViewMut2<'_, f64>> {

@@ -86,7 +86,7 @@ pub(crate) fn polynomial<const FMA: bool, const N: usize>(c: &[f64; N], x: f64) 
     let mut k = N;
     while k > 0 {
         k -= 1;
-        if k % 2 == 0 {
+        if k.is_multiple_of(2) {
             even = fma::<FMA>(even, square, c[k]);
         } else {
             odd = fma::<FMA>(odd, square, c[k]);

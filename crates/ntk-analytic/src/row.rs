@@ -72,17 +72,17 @@ pub(crate) fn run(stage: &Stage, place: Place, gap: &mut [f64], ntk: &mut [f64],
             }
         }
         Stage::Layer { rule, input, output } => {
-            for k in 0..gap.len() {
+            for (k, gap) in gap.iter_mut().enumerate() {
                 let j = place.j0 + k;
                 let (q11, q22) = (input[0][i], input[1][j]);
-                let q12 = covariance((q11 * q22).sqrt(), gap[k]);
+                let q12 = covariance((q11 * q22).sqrt(), *gap);
                 let theta = ntk.get(k).copied().unwrap_or(0.0);
-                let out = rule.pair(Pair { q11, q22, q12, gap: gap[k].abs(), ntk: theta });
+                let out = rule.pair(Pair { q11, q22, q12, gap: gap.abs(), ntk: theta });
                 debug_assert!(
                     output[0][i] == out.q11 && output[1][j] == out.q22,
                     "variance and pair disagree"
                 );
-                gap[k] = out.gap.copysign(out.q12);
+                *gap = out.gap.copysign(out.q12);
                 if let Some(ntk) = ntk.get_mut(k) {
                     *ntk = out.ntk;
                 }

@@ -84,7 +84,7 @@ pub enum Activation {
     Gaussian {
         /// Factor.
         a: f64,
-        /// Rate; the dual exists where 2 b q < 1.
+        /// Rate; the dual exists where 4 b q < 1.
         b: f64,
     },
     /// exp(−x²) sin x.

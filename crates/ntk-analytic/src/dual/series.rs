@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use super::closed::no_moment;
 use super::{Prepared, correlation};
 use crate::Error;
+use crate::lane::{fma, vectorized};
 
 /// One activation at one variance, in the orthonormal Hermite polynomials.
 pub(super) struct Expansion {
@@ -117,6 +118,15 @@ const CHUNK: usize = 64;
 /// Below this, 1 − |Σ aₖaₖρᵏ| is computed again without cancellation.
 const CLOSE: f64 = 1.0 / (1u64 << 20) as f64;
 
+vectorized! {
+    /// p ← p ρ² + a b.
+    fn horner(partial: &mut [f64], rho: &[f64], a: f64, b: &[f64]) {
+        for ((partial, &rho), &b) in partial.iter_mut().zip(rho).zip(b) {
+            *partial = fma::<FMA>(*partial, rho * rho, a * b);
+        }
+    }
+}
+
 /// Σₖ aₖ[i] bₖ[j] ρᵏ for the columns j of one chunk, by Horner's rule in ρ² for each parity.
 fn sweep(
     terms: Terms,
@@ -135,10 +145,7 @@ fn sweep(
         }
         let mut partial = [0.0; CHUNK];
         for k in (parity..terms.count).step_by(2).rev() {
-            let (factor, b) = (a(k), &b[k * n + j0..][..len]);
-            for ((p, b), rho) in partial[..len].iter_mut().zip(b).zip(rho) {
-                *p = *p * (rho * rho) + factor * b;
-            }
+            horner(&mut partial[..len], rho, a(k), &b[k * n + j0..][..len]);
         }
         for ((s, p), rho) in sum.iter_mut().zip(&partial).zip(rho) {
             *s += if parity == 1 { p * rho } else { *p };
