@@ -1,6 +1,7 @@
 //! The table of all experiments. A new one is a file beside this module's others and a line in [`ALL`].
 
 mod common;
+mod cross_entropy_momentum;
 mod ensemble;
 mod learning_rate;
 mod parameterization;
@@ -51,6 +52,7 @@ pub const ALL: &[Experiment] = &[
     parameterization::EXPERIMENT,
     learning_rate::EXPERIMENT,
     ensemble::EXPERIMENT,
+    cross_entropy_momentum::EXPERIMENT,
 ];
 
 /// The experiments of these names, in the order of the table; all of them if there is no name.
