@@ -51,7 +51,7 @@ fn run(ctx: &Context<'_>) -> Result<Report, BoxError> {
     let mut report = Report::default();
     report.size("width", width).size("condition number κ of the tangent kernel", crate::number::show(kappa));
     report.seeds(ctx.seeds(1)).note("Images are taken less the mean image of 128 others.");
-    common::credit(&mut report, &train, &others);
+    common::credit(&mut report, &train, &train.subset(0, ctx.seed)?);
 
     contraction(ctx, &mut report, &model, critical, maximal(Momentum::NONE)?)?;
     // Far above the bound a network bends its kernel until it is stable again; near its targets there is no such way.
@@ -167,7 +167,8 @@ fn contraction(
             .points("network", points(2)),
     );
 
-    let mut plot = Plot::new("Loss at learning rates around the bound", "step", "loss").log_y();
+    let title = "Loss at learning rates around the bound: linear model (lines) and network (markers)";
+    let mut plot = Plot::new(title, "step", "loss").log_y();
     for (label, rate) in [
         ("η_critical / 2", 0.5 * critical),
         ("η_critical", critical),
@@ -178,7 +179,7 @@ fn contraction(
             losses.into_iter().enumerate().map(|(t, loss)| [t as f64, loss]).collect::<Vec<_>>()
         };
         plot = plot.line(label, numbered(model.linear(rate, none, 40)?));
-        plot = plot.points(&format!("{label}, network"), numbered(model.network(rate, none, 40)?));
+        plot = plot.points(label, numbered(model.network(rate, none, 40)?));
     }
     report.plot(plot);
     Ok(())
