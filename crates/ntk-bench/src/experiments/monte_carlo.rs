@@ -18,7 +18,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     claim: "The kernels K̂ and Θ̂ of one random network of width n are off by one over the root of n, and the mean over \
             M networks by one over the root of nM.",
     formula: "‖Θ̂ − Θ‖_F / ‖Θ‖_F = O((nM)^(−1/2))",
-    seconds: [2.0, 25.0, 600.0],
+    seconds: [3.0, 12.0, 300.0],
     run,
 };
 

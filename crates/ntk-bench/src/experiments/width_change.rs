@@ -27,7 +27,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 const SOURCE: &str = "[lee2019wide] Fig. 1";
 
 /// Samples whose Jacobian is formed, one product for each of their outputs.
-const PROBES: usize = 4;
+const PROBES: usize = 8;
 
 /// An architecture with the rates that the theory gives for it.
 struct Subject {
@@ -37,6 +37,8 @@ struct Subject {
     source: &'static str,
     /// Whether φ′ is Lipschitz, so that the Jacobian is; ReLU is outside.
     smooth: bool,
+    /// σ_w².
+    weight: f64,
     widths: &'static [usize],
 }
 
@@ -118,7 +120,7 @@ fn run(ctx: &Context<'_>) -> Result<Report, BoxError> {
         &[16, 32, 64, 128, 256, 512, 1024, 2048, 4096],
     ]);
     let relu_widths = ctx.pick([&[32, 64, 96, 128, 192, 256][..], &[32, 64, 96, 128, 192, 256], widths]);
-    let (samples, steps, count) = ctx.pick([(16, 256, 4), (32, 1024, 4), (128, 1 << 17, 8)]);
+    let (samples, steps, count) = ctx.pick([(16, 128, 6), (32, 1024, 4), (128, 1 << 17, 8)]);
     let (train, test) = common::images(ctx, samples, 0)?;
     let record = std::iter::successors(Some(1), |&step| Some(4 * step)).take_while(|&step| step < steps);
     let task = Task {
@@ -143,6 +145,7 @@ fn run(ctx: &Context<'_>) -> Result<Report, BoxError> {
             phi: Activation::Tanh,
             source: "[lee2019wide] Fig. S6",
             smooth: true,
+            weight: 1.5,
             widths,
         },
         Subject {
@@ -151,6 +154,7 @@ fn run(ctx: &Context<'_>) -> Result<Report, BoxError> {
             phi: Activation::Relu,
             source: SOURCE,
             smooth: false,
+            weight: 2.0,
             widths: relu_widths,
         },
         Subject {
@@ -159,6 +163,7 @@ fn run(ctx: &Context<'_>) -> Result<Report, BoxError> {
             phi: Activation::Relu,
             source: "[lee2019wide] Fig. S6",
             smooth: false,
+            weight: 2.0,
             widths,
         },
     ] {
@@ -175,9 +180,9 @@ fn study(
     count: usize,
     report: &mut Report,
 ) -> Result<(), BoxError> {
-    let Subject { name, depth, ref phi, source, smooth, widths } = *subject;
-    report.size(name, format!("σ_w² = 2, σ_b² = 0.1, widths {}", common::list(widths)));
-    let net = Net::mlp(depth, phi.clone(), task.y.ncols(), Variance::TWO, Variance::new(0.1)?);
+    let Subject { name, depth, ref phi, source, smooth, weight, widths } = *subject;
+    report.size(name, format!("σ_w² = {weight}, σ_b² = 0.1, widths {}", common::list(widths)));
+    let net = Net::mlp(depth, phi.clone(), task.y.ncols(), Variance::new(weight)?, Variance::new(0.1)?);
     let bar = ctx.progress(name, widths.len() * count);
     // The widest first, so that no core waits for it at the end.
     let jobs: Vec<(usize, u64)> =
