@@ -1,6 +1,8 @@
 //! The numerical contract: 1e-10 of √(K₁₁K₂₂) against 60-digit values, for identical, opposite, nearly identical,
 //! proportional and zero inputs, down to depth 100.
 
+#![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
+
 use ndarray::Array2;
 use ntk_analytic::Analytic;
 use ntk_core::{Activation, KernelFn, Net, Variance, Which};

@@ -1,11 +1,13 @@
 //! Kernels of random finite networks tend to those computed here, at the rate of the central limit theorem.
 
+#![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
+
 use std::ops::ControlFlow;
 
 use ndarray::{Array2, Zip};
 use ntk_analytic::Analytic;
 use ntk_core::{
-    Activation, Affine, DropRate, KernelBlock, KernelFn, Layer, Net, Rate, Shape, Variance, Which, Width,
+    Activation, Affine, DropRate, KernelBlock, KernelFn, Net, Rate, Shape, Variance, Which, Width,
 };
 use ntk_empirical::{Estimate, Lowering, Mode, MonteCarlo};
 
@@ -49,8 +51,10 @@ fn rated() -> Net {
     ])
 }
 
+type AtWidth = fn(usize) -> Net;
+
 /// Architectures by name, as a function of the width.
-fn architectures() -> Vec<(&'static str, fn(usize) -> Net)> {
+fn architectures() -> Vec<(&'static str, AtWidth)> {
     use Activation as A;
     vec![
         ("relu", |_| mlp(A::Relu)),

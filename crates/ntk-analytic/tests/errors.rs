@@ -1,5 +1,7 @@
 //! Bad input gets a typed error that names the cause and the remedy, before work starts; nothing panics.
 
+#![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
+
 use ndarray::{Array2, array};
 use ntk_analytic::{Analytic, Cov2, Error, Rules, dual};
 use ntk_core::{Activation, Affine, Batch, DropRate, KernelFn, Layer, Net, Variance, Which, Width};

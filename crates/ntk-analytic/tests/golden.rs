@@ -1,5 +1,7 @@
 //! The kernels of neural-tangents for the golden networks, from this project's copy or from `NTK_GOLDEN_DIR`.
 
+#![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
+
 use ndarray::{Array2, ArrayD};
 use ntk_analytic::{Analytic, Cov2, Dual, DualActivation, Rules};
 use ntk_core::{Activation, KernelFn, Layer, Net, NetKind, Which};

@@ -1,5 +1,7 @@
 //! Theorems about infinite-width kernels, on random networks and inputs.
 
+#![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
+
 use ndarray::{Array2, s};
 use ntk_analytic::Analytic;
 use ntk_core::{Activation, Batch, DropRate, KernelFn, Net, Variance, Which};
