@@ -260,17 +260,18 @@ fn sweep(ctx: &Context<'_>, report: &mut Report) -> Result<(), BoxError> {
         };
         let jobs: Vec<(usize, u64)> = widths
             .iter()
-            .rev()
+            .rev() // The widest first, so that no core waits for it at the end.
             .flat_map(|&n| ctx.seeds(count).into_iter().map(move |seed| (n, seed)))
             .collect();
-        let results = jobs.par_iter().with_max_len(1).map(one).collect::<Result<Vec<_>, _>>()?;
+        let mut results = jobs.par_iter().with_max_len(1).map(one).collect::<Result<Vec<_>, _>>()?;
+        results.reverse();
 
         let mut table = Table::new(
             &format!("{name}: RMS over networks ± standard error"),
             ["width", "empirical kernel", "analytic kernel", "weights"],
         );
         let mut curves: [Vec<[f64; 2]>; 3] = Default::default();
-        for (&n, results) in widths.iter().rev().zip(results.chunks(count)) {
+        for (&n, results) in widths.iter().zip(results.chunks(count)) {
             let column = |i: usize| results.iter().map(|r| r[i]).collect::<Vec<_>>();
             let mut row = vec![n.to_string()];
             for (i, curve) in curves.iter_mut().enumerate() {
@@ -305,7 +306,7 @@ fn sweep(ctx: &Context<'_>, report: &mut Report) -> Result<(), BoxError> {
     }
     let ends = [deep[0] as f64, shallow[shallow.len() - 1] as f64];
     report.plot(plot.reference("n^(−1/2)", ends.map(|n| [n, n.powf(-0.5)])));
-    report.plot(weights.reference("n^(−1/2)", ends.map(|n| [n, n.powf(-0.5)])));
+    report.plot(weights.reference("3 n^(−1/2)", ends.map(|n| [n, 3.0 * n.powf(-0.5)])));
     Ok(())
 }
 
