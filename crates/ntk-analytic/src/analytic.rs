@@ -15,6 +15,9 @@ use crate::{Error, Rules};
 /// Rows and columns of a tile: its Gram product and its results fit the second-level cache.
 const TILE: usize = RUN;
 
+/// Rows and columns of the squares that are mirrored at once: they fit the first-level cache and its page table.
+const SQUARE: usize = 32;
+
 /// The kernels of a network at infinite width: `nngp` = σ_w² E φφ + σ_b² of the last layer and so on, per output.
 ///
 /// Inputs enter by their uncentered second moments x·x′/d. Values are for one output; the kernel of several outputs is
@@ -64,6 +67,22 @@ impl Analytic {
     /// The network.
     pub fn net(&self) -> &Net {
         &self.net
+    }
+
+    /// [`KernelFn::symmetric`] into a block that is kept from call to call, all of whose kernels are overwritten: fresh
+    /// memory of this size costs the system about as much time as the recursion itself.
+    ///
+    /// # Errors
+    /// As [`KernelFn::symmetric`], and [`ntk_core::Error::BlockShape`] unless every kernel in the block is (n, n).
+    pub fn symmetric_into(&self, x: Batch<'_>, block: &mut KernelBlock) -> Result<(), Error> {
+        x.check()?;
+        let expected = (x.len(), x.len());
+        for kernel in [&block.nngp, &block.ntk].into_iter().flatten() {
+            if kernel.dim() != expected {
+                return Err(ntk_core::Error::BlockShape { expected, got: kernel.dim() }.into());
+            }
+        }
+        self.evaluate(Directions::new(x), None, x.features())?.fill_block(block)
     }
 
     /// The error bound that quadrature reaches in the worst activation for these inputs, relative to √(V₁₁V₂₂) and
@@ -145,7 +164,13 @@ impl Evaluated {
         let shape = (self.roots[0].len(), self.roots[1].len());
         let zeros = |wanted: bool| wanted.then(|| Array2::<f64>::zeros(shape));
         let mut block = KernelBlock { nngp: zeros(which.nngp()), ntk: zeros(which.ntk()) };
-        let mut tiles = self.tiles(shape);
+        self.fill_block(&mut block)?;
+        Ok(block)
+    }
+
+    /// Fills the kernels that are there, of the shape of the samples.
+    fn fill_block(&self, block: &mut KernelBlock) -> Result<(), Error> {
+        let mut tiles = self.tiles((self.roots[0].len(), self.roots[1].len()));
         for (kernel, choose) in [
             (
                 &mut block.nngp,
@@ -166,7 +191,7 @@ impl Evaluated {
             let mut work = Work::default();
             tiles.into_iter().all(|tile| self.fill(tile, &mut work))
         };
-        if finite { Ok(block) } else { Err(Error::Overflow { at: "net".to_owned(), value: f64::NAN }) }
+        if finite { Ok(()) } else { Err(Error::Overflow { at: "net".to_owned(), value: f64::NAN }) }
     }
 
     fn tiles<'a>(&self, shape: (usize, usize)) -> Vec<Tile<'a>> {
@@ -195,10 +220,7 @@ impl Evaluated {
             row::run(&self.stage, place, gap, ntk, &mut work.scratch);
             if let Some(target) = &mut tile.nngp {
                 let root = self.roots[0][place.i];
-                let columns = &self.roots[1][tile.columns.0..tile.columns.1];
-                gap.iter_mut()
-                    .zip(columns)
-                    .for_each(|(gap, column)| *gap = row::covariance(root * column, *gap));
+                row::covariances(root, &self.roots[1][tile.columns.0..tile.columns.1], gap);
                 finite &= target.put(k, gap);
             }
             if let Some(target) = &mut tile.ntk {
@@ -257,9 +279,11 @@ impl Default for Work {
 
 impl Target<'_> {
     fn put(&mut self, row: usize, values: &[f64]) -> bool {
-        self.upper.row_mut(row).iter_mut().zip(values).for_each(|(to, from)| *to = *from);
-        // 0 · v is 0 for a finite v and NaN otherwise.
-        values.iter().map(|v| 0.0 * v).sum::<f64>() == 0.0
+        if let Some(to) = self.upper.row_mut(row).into_slice() {
+            to.copy_from_slice(values);
+        }
+        // No early exit, so that the loop is widened.
+        values.iter().fold(true, |finite, value| finite & value.is_finite())
     }
 
     /// Copies the tile to the other side of the diagonal; a tile on the diagonal copies its own upper triangle.
@@ -272,7 +296,15 @@ impl Target<'_> {
             }
         }
         if let Some(mut lower) = self.lower {
-            lower.assign(&self.upper.t());
+            // Square by square: a column of the tile lies on as many pages as it has rows.
+            let (height, width) = self.upper.dim();
+            for i in (0..height).step_by(SQUARE) {
+                for j in (0..width).step_by(SQUARE) {
+                    let (rows, columns) = (i..height.min(i + SQUARE), j..width.min(j + SQUARE));
+                    let from = self.upper.slice(s![rows.clone(), columns.clone()]);
+                    lower.slice_mut(s![columns, rows]).assign(&from.t());
+                }
+            }
         }
     }
 }

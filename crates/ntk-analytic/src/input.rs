@@ -1,8 +1,10 @@
 //! From inputs to the first correlations: one matrix product a tile, and exact differences where it loses the angle.
 
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, Zip, linalg::general_mat_mul};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, linalg::general_mat_mul};
 
 use ntk_core::Batch;
+
+use crate::lane::vectorized;
 
 /// Below this gap the Gram product has lost more than the contract allows, and differences are taken instead.
 const NEAR: f64 = 1.0 / (1u64 << 20) as f64;
@@ -43,14 +45,12 @@ impl Directions {
 /// Signed gaps between the rows of two sets of directions, into `gaps` of shape (rows of x, rows of y).
 pub(crate) fn signed_gaps(x: ArrayView2<'_, f64>, y: ArrayView2<'_, f64>, mut gaps: ArrayViewMut2<'_, f64>) {
     general_mat_mul(1.0, &x, &y.t(), 0.0, &mut gaps);
-    Zip::from(gaps.rows_mut()).and(x.rows()).for_each(|mut gaps, x| {
-        let mut near = false;
-        gaps.iter_mut().for_each(|gap| {
-            let distance = 1.0 - gap.abs();
-            near |= distance < NEAR;
-            *gap = distance.copysign(*gap);
-        });
-        if near {
+    for (mut gaps, x) in gaps.rows_mut().into_iter().zip(x.rows()) {
+        let mut near = 0;
+        if let Some(gaps) = gaps.as_slice_mut() {
+            from_correlations(gaps, &mut near);
+        }
+        if near > 0 {
             for (gap, y) in gaps.iter_mut().zip(y.rows()) {
                 if gap.abs() < NEAR {
                     let sign = 1f64.copysign(*gap);
@@ -59,5 +59,17 @@ pub(crate) fn signed_gaps(x: ArrayView2<'_, f64>, y: ArrayView2<'_, f64>, mut ga
                 }
             }
         }
-    });
+    }
+}
+
+vectorized! {
+    /// Signed gaps in place of correlations, counting those that are near ±1.
+    fn from_correlations(values: &mut [f64], near: &mut u64) {
+        let _ = FMA;
+        for value in values {
+            let gap = 1.0 - value.abs();
+            *near += u64::from(gap < NEAR);
+            *value = gap.copysign(*value);
+        }
+    }
 }

@@ -152,6 +152,14 @@ pub(crate) fn covariance(scale: f64, gap: f64) -> f64 {
     (scale * (1.0 - gap.abs())).copysign(gap)
 }
 
+vectorized! {
+    /// Covariances in place of signed gaps.
+    pub(crate) fn covariances(row: f64, column: &[f64], gap: &mut [f64]) {
+        let _ = FMA;
+        gap.iter_mut().zip(column).for_each(|(gap, column)| *gap = covariance(row * column, *gap));
+    }
+}
+
 fn run_affine(affine: &Affine, place: Place, gap: &mut [f64], ntk: &mut [f64]) {
     let (i, columns) = (place.i, place.j0..place.j0 + gap.len());
     if !ntk.is_empty() {

@@ -183,3 +183,16 @@ fn quadrature_reports_its_error_and_closed_forms_none() {
         assert!(reached > 0.0 && reached <= 1e-12, "{reached}");
     }
 }
+
+#[test]
+fn a_kept_block_is_overwritten_and_its_shape_checked() {
+    let x = Array2::from_shape_fn((7, 3), |(i, j)| ((i * 3 + j) as f64).sin());
+    let kernel = Analytic::new(Net::mlp(2, Activation::Relu, 1, variance(2.0), variance(0.1))).unwrap();
+    let fresh = kernel.symmetric((&x).into(), Which::Both).unwrap();
+    let mut kept = fresh.clone();
+    kept.ntk.as_mut().unwrap().fill(f64::NAN);
+    kernel.symmetric_into((&x).into(), &mut kept).unwrap();
+    assert_eq!(kept, fresh);
+    let error = kernel.symmetric_into(Batch::from(&x).range(0, 5), &mut kept).unwrap_err();
+    assert!(error.to_string().contains("(5, 5)"), "{error}");
+}
