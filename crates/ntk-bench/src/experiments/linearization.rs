@@ -24,7 +24,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
             as closely as one over the root of the width; with the analytic kernel for the empirical one, the \
             difference is that of the kernels at the start.",
     formula: "supₜ |fₜ(x) − fₜˡⁱⁿ(x)| = O(n^(−1/2))",
-    seconds: [6.0, 75.0, 14400.0],
+    seconds: [6.0, 55.0, 14400.0],
     run,
 };
 

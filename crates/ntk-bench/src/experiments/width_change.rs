@@ -20,7 +20,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
             those between as 1/n, of both kernels at least as n^(−1/2); all parameters together move a distance that \
             does not depend on n, and the Jacobian by n^(−1/2) times that distance.",
     formula: "‖θ_T − θ₀‖ = O(1), ‖Θ̂_T − Θ̂₀‖ / ‖Θ̂₀‖ = O(n^(−1/2)), ‖J_T − J₀‖ / ‖θ_T − θ₀‖ = O(n^(−1/2))",
-    seconds: [8.0, 70.0, 36000.0],
+    seconds: [8.0, 40.0, 36000.0],
     run,
 };
 
