@@ -127,7 +127,8 @@ fn check_cuda(project: &Project) -> anyhow::Result<Outcome> {
     let path = env::var_os("PATH").context("there is no PATH")?;
     let path = env::join_paths([stub.clone()].into_iter().chain(env::split_paths(&path)))?;
     let target = project.target.join("cuda-stub");
-    let check = cmd!(project.shell, "cargo check -p ntk-bench --features cuda --target-dir {target}");
+    let check =
+        cmd!(project.shell, "cargo check --profile ci -p ntk-bench --features cuda --target-dir {target}");
     passed(check.env("PATH", path).env("NVCC", stub.join("nvcc")).env("CUDA_COMPUTE_CAP", "80").run())
 }
 
