@@ -1,6 +1,6 @@
 //! `Analytic`: the kernels of a network at infinite width, computed tile by tile on all cores.
 
-use ndarray::{Array1, Array2, ArrayViewMut2, Axis, s};
+use ndarray::{Array1, Array2, ArrayView1, ArrayViewMut2, Axis, s};
 use ntk_core::{Batch, KernelBlock, KernelDiag, KernelFn, Net, Which};
 #[cfg(feature = "rayon")]
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
@@ -279,8 +279,11 @@ impl Default for Work {
 
 impl Target<'_> {
     fn put(&mut self, row: usize, values: &[f64]) -> bool {
-        if let Some(to) = self.upper.row_mut(row).into_slice() {
-            to.copy_from_slice(values);
+        let mut to = self.upper.row_mut(row);
+        match to.as_slice_mut() {
+            Some(to) => to.copy_from_slice(values),
+            // A block of the caller's may be stored by columns.
+            None => to.assign(&ArrayView1::from(values)),
         }
         // No early exit, so that the loop is widened.
         values.iter().fold(true, |finite, value| finite & value.is_finite())

@@ -142,8 +142,8 @@ pub(crate) fn pass(node: &Node, q: &mut Sides, request: &Request) -> Result<Stag
             activation(at, prepared, q)
         }
         Node::LayerNorm { at, epsilon } => {
-            if let Some(sample) = q.iter().flatten().position(|q| q + epsilon == 0.0) {
-                return Err(Error::ZeroVariance { at: at.clone(), sample: sample % q[0].len() });
+            if let Some(sample) = q.iter().find_map(|side| side.iter().position(|q| q + epsilon == 0.0)) {
+                return Err(Error::ZeroVariance { at: at.clone(), sample });
             }
             let factor = map(q, |q| 1.0 / (q + epsilon).sqrt());
             *q = map(q, |q| q / (q + epsilon));

@@ -121,9 +121,14 @@ fn expectations_that_do_not_exist_are_refused_and_never_nan() {
     assert!(matches!(error, Error::Overflow { .. } | Error::Expectation { .. }), "{error}");
     let normed =
         Net::dense(Variance::ONE, Variance::ZERO).then(Net::layer(Layer::LayerNorm { epsilon: 0.0 }));
-    let error =
-        Analytic::new(normed).unwrap().symmetric((&array![[1.0], [0.0]]).into(), Which::Both).unwrap_err();
+    let error = Analytic::new(normed.clone())
+        .unwrap()
+        .symmetric((&array![[1.0], [0.0]]).into(), Which::Both)
+        .unwrap_err();
     assert!(matches!(error, Error::ZeroVariance { sample: 1, .. }), "{error}");
+    let (x1, x2) = (array![[1.0]], array![[1.0], [2.0], [0.0]]);
+    let error = Analytic::new(normed).unwrap().block((&x1).into(), (&x2).into(), Which::Both).unwrap_err();
+    assert!(matches!(error, Error::ZeroVariance { sample: 2, .. }), "{error}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
 
-use ndarray::{Array2, s};
+use ndarray::{Array2, ShapeBuilder, s};
 use ntk_analytic::Analytic;
 use ntk_core::{Activation, Batch, DropRate, KernelFn, Net, Variance, Which};
 use ntk_testkit::{laws, strategies};
@@ -193,6 +193,10 @@ fn a_kept_block_is_overwritten_and_its_shape_checked() {
     kept.ntk.as_mut().unwrap().fill(f64::NAN);
     kernel.symmetric_into((&x).into(), &mut kept).unwrap();
     assert_eq!(kept, fresh);
+    let by_columns = || Some(Array2::from_elem((7, 7).f(), f64::NAN));
+    let mut kept_by_columns = ntk_core::KernelBlock { nngp: by_columns(), ntk: by_columns() };
+    kernel.symmetric_into((&x).into(), &mut kept_by_columns).unwrap();
+    assert_eq!(kept_by_columns, fresh);
     let error = kernel.symmetric_into(Batch::from(&x).range(0, 5), &mut kept).unwrap_err();
     assert!(error.to_string().contains("(5, 5)"), "{error}");
 }
