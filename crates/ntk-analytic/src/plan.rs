@@ -133,6 +133,7 @@ fn resolve(net: &Net, rules: &Rules, at: &str, here: &mut Here) -> Result<Node, 
         NetKind::Concat(nets) => {
             Ok(Node::Concat(resolve_branches(net, nets, rules, &format!("{at}.concat"), here)?))
         }
+        NetKind::Join { .. } => Err(Error::UnknownLayer { name: "join".to_owned() }),
     }
 }
 
@@ -220,7 +221,7 @@ fn resolve_layer(layer: &Layer, rules: &Rules, at: &str, here: &mut Here) -> Res
             gaussian(&at)?;
             Node::Activation { at, phi: phi.clone() }
         }
-        Layer::LayerNorm { epsilon } => {
+        Layer::LayerNorm { epsilon, axes: ntk_core::Axes::Channels } => {
             if here.mean == Mean::Nonzero {
                 return Err(Error::NotCentered { layer: layer.name().to_owned(), at });
             }
@@ -238,6 +239,7 @@ fn resolve_layer(layer: &Layer, rules: &Rules, at: &str, here: &mut Here) -> Res
             here.mean = if here.law == Law::Gaussian { Mean::Zero } else { Mean::Nonzero };
             return Ok(Node::Layer { at, rule });
         }
+        other => return Err(Error::UnknownLayer { name: other.name().to_owned() }),
     };
     let facts = Net::layer(layer.clone()).facts();
     here.law = if facts.law == Law::Same { here.law } else { facts.law };

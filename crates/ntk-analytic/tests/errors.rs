@@ -119,8 +119,8 @@ fn expectations_that_do_not_exist_are_refused_and_never_nan() {
     let kernel = Analytic::new(Net::mlp(3, Activation::Relu, 1, huge, Variance::ZERO)).unwrap();
     let error = kernel.symmetric((&x).into(), Which::Both).unwrap_err();
     assert!(matches!(error, Error::Overflow { .. } | Error::Expectation { .. }), "{error}");
-    let normed =
-        Net::dense(Variance::ONE, Variance::ZERO).then(Net::layer(Layer::LayerNorm { epsilon: 0.0 }));
+    let normed = Net::dense(Variance::ONE, Variance::ZERO)
+        .then(Net::layer(Layer::LayerNorm { axes: ntk_core::Axes::Channels, epsilon: 0.0 }));
     let error = Analytic::new(normed.clone())
         .unwrap()
         .symmetric((&array![[1.0], [0.0]]).into(), Which::Both)

@@ -47,9 +47,11 @@ fn matrix(array: &Array) -> Result<Array2<f64>, String> {
 fn layers(net: &Net) -> Vec<&Layer> {
     match net.kind() {
         NetKind::Layer(layer) => vec![layer],
-        NetKind::Serial(nets) | NetKind::Sum(nets) | NetKind::Product(nets) | NetKind::Concat(nets) => {
-            nets.iter().flat_map(layers).collect()
-        }
+        NetKind::Serial(nets)
+        | NetKind::Sum(nets)
+        | NetKind::Product(nets)
+        | NetKind::Concat(nets)
+        | NetKind::Join { nets, .. } => nets.iter().flat_map(layers).collect(),
     }
 }
 

@@ -87,6 +87,194 @@ pub enum Error {
         /// What is allowed.
         domain: &'static str,
     },
+    /// A grid without positions, or of too many axes.
+    #[error("a grid has at most 6 axes and at least one position along each, not sides {sides:?}")]
+    Grid {
+        /// The sides given.
+        sides: Vec<usize>,
+    },
+    /// A window with a zero, or with nothing in it.
+    #[error("{layer}: the {part} {values:?} of a window must be positive numbers, at least one of them")]
+    WindowPart {
+        /// The layer's kind.
+        layer: &'static str,
+        /// `shape`, `strides` or `dilation`.
+        part: &'static str,
+        /// The numbers given.
+        values: Vec<usize>,
+    },
+    /// A window whose parts differ in their number of axes.
+    #[error("{layer}: the {part} {values:?} must have one number for each axis of the window {shape:?}")]
+    WindowRank {
+        /// The layer's kind.
+        layer: &'static str,
+        /// `strides` or `dilation`.
+        part: &'static str,
+        /// The window's shape.
+        shape: Vec<usize>,
+        /// The numbers given.
+        values: Vec<usize>,
+    },
+    /// A window asked for an axis that it does not have.
+    #[error("{layer}: the window has {rank} axes and no axis {axis}")]
+    WindowAxis {
+        /// The layer's kind.
+        layer: &'static str,
+        /// The axis asked for.
+        axis: usize,
+        /// Axes of the window.
+        rank: usize,
+    },
+    /// A window larger than what it slides over.
+    #[error(
+        "{layer}: a window of {window} positions does not fit the {side} positions of axis {axis}: make it smaller, or pad with Padding::Same"
+    )]
+    WindowSize {
+        /// The layer's kind.
+        layer: &'static str,
+        /// The axis.
+        axis: usize,
+        /// Positions from the first to the last of the window.
+        window: usize,
+        /// Positions there are.
+        side: usize,
+    },
+    /// A layer for another number of axes.
+    #[error("{layer}: describes {expected} axes of positions, and its input has {found}")]
+    Rank {
+        /// The layer's kind.
+        layer: &'static str,
+        /// Axes of the layer.
+        expected: usize,
+        /// Axes of its input.
+        found: usize,
+    },
+    /// An axis that is not there.
+    #[error("{layer}: there is no axis {axis} among the {rank} axes of positions of its input")]
+    Axis {
+        /// The layer's kind.
+        layer: &'static str,
+        /// The axis asked for.
+        axis: usize,
+        /// Axes of its input.
+        rank: usize,
+    },
+    /// A span that names no position.
+    #[error("index: the span of axis {axis} names none of its {side} positions")]
+    EmptyIndex {
+        /// The axis.
+        axis: usize,
+        /// Positions along it.
+        side: usize,
+    },
+    /// A matrix that does not fit the axis it acts on.
+    #[error("linear: a matrix of {columns} columns does not fit the {side} positions of axis {axis}")]
+    LinearSide {
+        /// The axis.
+        axis: usize,
+        /// Columns of the matrix.
+        columns: usize,
+        /// Positions along the axis.
+        side: usize,
+    },
+    /// Channels that do not fall into groups.
+    #[error(
+        "conv: {input} channels to {output} cannot be split into groups {groups:?}: both must be multiples of the count, and equal if depthwise"
+    )]
+    Groups {
+        /// The groups asked for.
+        groups: crate::Groups,
+        /// Channels that come in.
+        input: crate::Width,
+        /// Channels that go out.
+        output: crate::Width,
+    },
+    /// Branches on different grids.
+    #[error("the branches of a {combinator} must end on the same grid, not on {left:?} and {right:?}")]
+    BranchGrids {
+        /// `sum`, `product`, `concatenation` or `join`.
+        combinator: &'static str,
+        /// Grid of the first branch.
+        left: crate::Grid,
+        /// Grid of the branch that differs.
+        right: crate::Grid,
+    },
+    /// An array that cannot be read as samples, positions, channels.
+    #[error(
+        "a batch is an array of samples, positions and channels in standard layout, not of shape {shape:?}: {remedy}"
+    )]
+    BatchLayout {
+        /// The array's shape.
+        shape: Vec<usize>,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Two batches of different kinds or grids.
+    #[error(
+        "the two batches must have the same positions and the same kind of values, not {left} and {right}"
+    )]
+    Batches {
+        /// The first batch in words.
+        left: String,
+        /// The second batch in words.
+        right: String,
+    },
+    /// Lengths that do not belong to the batch.
+    #[error(
+        "sample {sample} has length {length}, and lengths lie between 1 and the {side} positions of a sequence"
+    )]
+    Length {
+        /// The sample.
+        sample: usize,
+        /// Its length; 0 also where there is none.
+        length: usize,
+        /// Positions of a sequence.
+        side: usize,
+    },
+    /// Lengths on something that is no sequence.
+    #[error("lengths belong to samples with exactly one axis of positions, not to a grid {grid:?}")]
+    LengthGrid {
+        /// The grid of the batch.
+        grid: crate::Grid,
+    },
+    /// A token beyond the vocabulary.
+    #[error(
+        "token {token} of sample {sample}, position {position} is not below the vocabulary's size {vocabulary}"
+    )]
+    Token {
+        /// The sample.
+        sample: usize,
+        /// The position.
+        position: usize,
+        /// The token.
+        token: u32,
+        /// Size of the vocabulary.
+        vocabulary: usize,
+    },
+    /// Graphs that do not belong to the batch.
+    #[error("a batch of {samples} samples needs as many graphs, not {graphs}")]
+    GraphCount {
+        /// Samples of the batch.
+        samples: usize,
+        /// Graphs given.
+        graphs: usize,
+    },
+    /// An edge that is not between nodes, or whose weight is not a number.
+    #[error(
+        "the edge {from} → {to} of weight {weight} in the graph of sample {sample} is not one between its {nodes} nodes with a finite weight"
+    )]
+    Edge {
+        /// The sample.
+        sample: usize,
+        /// Where the edge starts.
+        from: usize,
+        /// Where it ends.
+        to: usize,
+        /// Its weight.
+        weight: f64,
+        /// Number of nodes.
+        nodes: usize,
+    },
     /// No samples, or samples without features.
     #[error("a batch needs at least one sample and one feature, not shape ({samples}, {features})")]
     EmptyBatch {

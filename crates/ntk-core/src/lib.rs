@@ -22,8 +22,12 @@ pub use ndarray;
 
 pub use activation::{Activation, Parity};
 pub use adaptor::{Cached, Progress, Tiled};
-pub use batch::Batch;
+pub use batch::{Batch, Graphs, OwnedBatch};
 pub use error::Error;
 pub use kernel::{KernelBlock, KernelDiag, KernelFn, Which};
-pub use net::{Affine, Facts, Law, Layer, Mean, Net, NetKind, Parameterization, Shape};
+pub use net::{
+    Affine, Attention, AttentionMask, Axes, AxisMap, AxisTaps, ConvKind, Facts, Grid, Groups, Interpolation,
+    Law, Layer, LogitScaling, Mean, Net, NetKind, Padding, Parameterization, Pooling, PositionCombine,
+    PositionDecay, PositionEmbedding, Shape, Span, Weighting, Window,
+};
 pub use units::{DropRate, Rate, Variance, Width};

@@ -1,19 +1,27 @@
 //! `Net`: an architecture as an immutable expression, from which both the infinite and the finite network are made.
 
+mod attention;
 mod facts;
+mod grid;
 #[cfg(feature = "serde")]
 mod json;
 mod layer;
 mod shape;
 mod show;
+mod window;
 
 use std::ops::Add;
 
+pub use attention::{
+    Attention, AttentionMask, LogitScaling, PositionCombine, PositionDecay, PositionEmbedding, Weighting,
+};
 pub use facts::{Facts, Law, Mean};
-pub use layer::{Affine, Layer, Parameterization};
+pub use grid::{AxisMap, Grid};
+pub use layer::{Affine, Axes, ConvKind, Groups, Interpolation, Layer, Parameterization, Pooling, Span};
 pub use shape::Shape;
+pub use window::{AxisTaps, Padding, Window};
 
-use crate::{Activation, DropRate, Error, Variance, Width};
+use crate::{Activation, DropRate, Error, Rate, Variance, Width};
 
 /// An architecture. Every affine layer in it draws weights of its own; cloning clones the recipe, not the weights.
 ///
@@ -45,6 +53,13 @@ pub enum NetKind {
     Product(Vec<Net>),
     /// x ↦ (f₁(x), f₂(x), …), side by side in the channels.
     Concat(Vec<Net>),
+    /// x ↦ (f₁(x), f₂(x), …), one after another along an axis of positions.
+    Join {
+        /// The axis.
+        axis: usize,
+        /// The branches.
+        nets: Vec<Net>,
+    },
 }
 
 impl Net {
@@ -78,6 +93,49 @@ impl Net {
         Net::dense_with(Width::Fixed(outputs), Affine::new(weight, bias))
     }
 
+    /// A convolution to n channels in NTK parameterization, with σ_w² and σ_b².
+    ///
+    /// ```
+    /// use ntk_core::{Activation, Net, Shape, Variance, Window};
+    /// let block = || Net::conv(Window::same(&[3, 3]), Variance::TWO, Variance::ZERO).then(Net::activation(Activation::Relu));
+    /// let net = Net::serial([block(), block(), Net::flatten(), Net::readout(10, Variance::ONE, Variance::ZERO)]);
+    /// assert_eq!(net.output_shape(&Shape::grid(&[8, 8], 3)?)?.positions().rank(), 0);
+    /// # Ok::<(), ntk_core::Error>(())
+    /// ```
+    pub fn conv(window: Window, weight: Variance, bias: Variance) -> Self {
+        Net::conv_with(ConvKind::Shared, Width::HIDDEN, Affine::new(weight, bias), window, Groups::Count(1))
+    }
+
+    /// A convolution of any kind, width, parameterization and grouping.
+    pub fn conv_with(kind: ConvKind, width: Width, affine: Affine, window: Window, groups: Groups) -> Self {
+        Net::layer(Layer::Conv { kind, width, affine, window, groups })
+    }
+
+    /// A sliding average; see [`Window::blocks`] for windows side by side.
+    pub fn average_pool(window: Window) -> Self {
+        Net::layer(Layer::Pool { pooling: Pooling::Average, window })
+    }
+
+    /// The average over all positions.
+    pub fn global_average_pool() -> Self {
+        Net::layer(Layer::GlobalPool { pooling: Pooling::Average })
+    }
+
+    /// All positions side by side as channels.
+    pub fn flatten() -> Self {
+        Net::layer(Layer::Flatten)
+    }
+
+    /// An embedding of tokens to n units, with σ_w².
+    pub fn embedding(weight: Variance) -> Self {
+        Net::layer(Layer::Embedding { width: Width::HIDDEN, affine: Affine::new(weight, Variance::ZERO) })
+    }
+
+    /// Self-attention.
+    pub fn attention(attention: Attention) -> Self {
+        Net::layer(Layer::Attention(Box::new(attention)))
+    }
+
     /// A coordinatewise nonlinearity.
     pub fn activation(phi: Activation) -> Self {
         Net::layer(Layer::Activation(phi))
@@ -85,7 +143,7 @@ impl Net {
 
     /// Layer normalization over the channels, ε = 10⁻¹² .
     pub fn layer_norm() -> Self {
-        Net::layer(Layer::LayerNorm { epsilon: 1e-12 })
+        Net::layer(Layer::LayerNorm { axes: Axes::Channels, epsilon: 1e-12 })
     }
 
     /// Dropout; the rate is the probability to drop.
@@ -147,6 +205,15 @@ impl Net {
         })
     }
 
+    /// x ↦ (f₁(x), f₂(x), …): positions one after another along an axis.
+    pub fn join(axis: usize, nets: impl IntoIterator<Item = Net>) -> Self {
+        let mut nets: Vec<Net> = nets.into_iter().collect();
+        match nets.len() {
+            1 => nets.remove(0),
+            _ => Net::build(NetKind::Join { axis, nets }),
+        }
+    }
+
     fn branches(
         nets: impl IntoIterator<Item = Net>,
         kind: fn(Vec<Net>) -> NetKind,
@@ -182,18 +249,22 @@ impl Net {
 
     /// The same network with every affine layer in standard parameterization.
     pub fn standard(self) -> Self {
+        self.map_layers(&|layer| layer.map_affine(|width| width, Affine::standard))
+    }
+
+    /// The same network with parameters that do not learn: it enters the NNGP and not the NTK.
+    pub fn frozen(self) -> Self {
         self.map_layers(&|layer| match layer {
-            Layer::Dense { width, affine } => Layer::Dense { width, affine: affine.standard() },
-            other => other,
+            Layer::Attention(attention) => {
+                Layer::Attention(Box::new(Attention { rate: Rate::FROZEN, ..*attention }))
+            }
+            other => other.map_affine(|width| width, Affine::frozen),
         })
     }
 
     /// The same network with every hidden width fixed to its number of units at width n.
     pub fn at_width(self, n: usize) -> Self {
-        self.map_layers(&|layer| match layer {
-            Layer::Dense { width, affine } => Layer::Dense { width: Width::Fixed(width.at(n)), affine },
-            other => other,
-        })
+        self.map_layers(&|layer| layer.map_affine(|width| Width::Fixed(width.at(n)), |affine| affine))
     }
 
     /// The same tree with every layer replaced.
@@ -205,6 +276,7 @@ impl Net {
             NetKind::Sum(nets) => Net::sum(all(nets)),
             NetKind::Product(nets) => Net::product(all(nets)),
             NetKind::Concat(nets) => Net::concat(all(nets)),
+            NetKind::Join { axis, nets } => Net::join(axis, all(nets)),
         }
     }
 
@@ -226,6 +298,7 @@ impl Net {
             NetKind::Sum(nets) => branches("sum", nets),
             NetKind::Product(nets) => branches("product", nets),
             NetKind::Concat(nets) => branches("concatenation", nets),
+            NetKind::Join { nets, .. } => branches("join", nets),
         }
     }
 }

@@ -105,7 +105,7 @@ fn nets_refuse_what_no_width_can_mend() {
     let wide = |width| Net::dense_with(width, affine);
     let no_unit = "a layer needs at least one unit: give Width::Fixed and Net::readout a positive number";
     let ratio = |value: &str| format!("a hidden width is a finite positive multiple of n, not {value}");
-    let norm = |epsilon| Net::layer(Layer::LayerNorm { epsilon });
+    let norm = |epsilon| Net::layer(Layer::LayerNorm { axes: ntk_core::Axes::Channels, epsilon });
     let custom = Layer::Custom { name: "mine".to_owned(), parameters: vec![f64::NAN] };
     let bad = || Net::activation(Activation::Rbf { gamma: -1.0 });
     let rows = vec![

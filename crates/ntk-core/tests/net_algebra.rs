@@ -31,9 +31,11 @@ fn all_affine(net: &Net, holds: &impl Fn(Width, Affine) -> bool) -> bool {
     match net.kind() {
         NetKind::Layer(Layer::Dense { width, affine }) => holds(*width, *affine),
         NetKind::Layer(_) => true,
-        NetKind::Serial(nets) | NetKind::Sum(nets) | NetKind::Product(nets) | NetKind::Concat(nets) => {
-            nets.iter().all(|net| all_affine(net, holds))
-        }
+        NetKind::Serial(nets)
+        | NetKind::Sum(nets)
+        | NetKind::Product(nets)
+        | NetKind::Concat(nets)
+        | NetKind::Join { nets, .. } => nets.iter().all(|net| all_affine(net, holds)),
     }
 }
 

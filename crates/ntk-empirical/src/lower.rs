@@ -110,6 +110,7 @@ impl Builder<'_> {
                 let (nodes, widths) = self.branches(nets, path, "concat", width)?;
                 Ok((Node::Concat(nodes), widths.iter().sum()))
             }
+            NetKind::Join { .. } => Err(Error::NoFiniteNetwork { name: "join".to_owned() }),
         }
     }
 
@@ -135,7 +136,9 @@ impl Builder<'_> {
                 (Node::Affine(self.affines.len() - 1), out)
             }
             Layer::Activation(phi) => (Node::Pointwise(self.activation(phi)?), width),
-            Layer::LayerNorm { epsilon } => (Node::LayerNorm { epsilon: *epsilon }, width),
+            Layer::LayerNorm { epsilon, axes: ntk_core::Axes::Channels } => {
+                (Node::LayerNorm { epsilon: *epsilon }, width)
+            }
             Layer::Dropout { rate } => {
                 let stream = Stream::new(self.lowering.seed, &join(path, "mask"));
                 (Node::Dropout { keep: rate.keep(), stream }, width)
@@ -145,6 +148,7 @@ impl Builder<'_> {
                     self.rules.find_layer(name).ok_or_else(|| Error::UnknownLayer { name: name.clone() })?;
                 (Node::Custom { rule, numbers: parameters.clone() }, width)
             }
+            other => return Err(Error::NoFiniteNetwork { name: other.name().to_owned() }),
         })
     }
 

@@ -76,7 +76,7 @@ fn inputs_and_cotangents() {
     bad[[1, 2]] = f64::NAN;
     let loud = Net::mlp(1, Activation::Exp { a: 1.0, b: 1e6 }, 1, Variance::ONE, Variance::ONE);
     let loud = FiniteNet::lower(&loud, &lowering()).unwrap();
-    let constant = Net::layer(Layer::LayerNorm { epsilon: 0.0 });
+    let constant = Net::layer(Layer::LayerNorm { axes: ntk_core::Axes::Channels, epsilon: 0.0 });
     let constant = FiniteNet::lower(&constant, &lowering()).unwrap();
     refuses! {
         net.outputs((&narrow).into()) => Error::Features { expected: 3, found: 2 }, "3 features, not 2";

@@ -9,7 +9,9 @@ use proptest::prelude::*;
 fn branches_are_additive(net: &Net) -> bool {
     match net.kind() {
         NetKind::Layer(_) => true,
-        NetKind::Serial(nets) | NetKind::Concat(nets) => nets.iter().all(branches_are_additive),
+        NetKind::Serial(nets) | NetKind::Concat(nets) | NetKind::Join { nets, .. } => {
+            nets.iter().all(branches_are_additive)
+        }
         NetKind::Sum(nets) | NetKind::Product(nets) => {
             nets.iter().filter(|net| !net.facts().uncorrelated()).count() <= 1
                 && nets.iter().all(branches_are_additive)
@@ -22,7 +24,7 @@ fn nonlinearities_read_gaussians(net: &Net, law: Law) -> bool {
     match net.kind() {
         NetKind::Layer(ntk_core::Layer::Dense { .. }) => true,
         NetKind::Layer(_) => law == Law::Gaussian,
-        NetKind::Sum(nets) | NetKind::Product(nets) | NetKind::Concat(nets) => {
+        NetKind::Sum(nets) | NetKind::Product(nets) | NetKind::Concat(nets) | NetKind::Join { nets, .. } => {
             nets.iter().all(|net| nonlinearities_read_gaussians(net, law))
         }
         NetKind::Serial(nets) => {

@@ -78,13 +78,12 @@ impl<K: KernelFn> KernelFn for Cached<K> {
     }
 }
 
-/// 128 bits of the values and the shape.
+/// 128 bits of everything in the batch.
 fn hash(batch: Batch<'_>) -> [u64; 2] {
     [0u64, 1].map(|salt| {
         let mut hasher = DefaultHasher::new();
         salt.hash(&mut hasher);
-        batch.values().dim().hash(&mut hasher);
-        batch.values().iter().for_each(|v| v.to_bits().hash(&mut hasher));
+        batch.hash_into(&mut hasher);
         hasher.finish()
     })
 }

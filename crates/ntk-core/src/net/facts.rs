@@ -1,5 +1,6 @@
 //! Facts true of a network at infinite width, computed bottom-up when it is built.
 
+use super::layer::{Axes, Groups};
 use crate::{Activation, Layer, NetKind, Parity};
 
 /// What happens to the law of the channels between the input and the output of a network.
@@ -66,6 +67,12 @@ impl Facts {
                 fresh: a.fresh && b.fresh,
                 depth: a.depth.max(b.depth),
             }),
+            NetKind::Join { nets, .. } => combine(nets.iter().map(|n| n.facts()), |a, b| Facts {
+                law: if a.law == b.law { a.law } else { Law::Other },
+                mean: both_means(a, b),
+                fresh: a.fresh && b.fresh,
+                depth: a.depth.max(b.depth),
+            }),
             NetKind::Concat(nets) => combine(nets.iter().map(|n| n.facts()), |a, b| Facts {
                 law: Law::Other,
                 mean: both_means(a, b),
@@ -76,14 +83,30 @@ impl Facts {
     }
 
     fn of_layer(layer: &Layer) -> Facts {
+        let affine = Facts { law: Law::Gaussian, mean: Mean::Zero, fresh: true, depth: 1 };
         match layer {
-            Layer::Dense { .. } => Facts { law: Law::Gaussian, mean: Mean::Zero, fresh: true, depth: 1 },
+            Layer::Dense { .. } | Layer::Embedding { .. } => affine,
+            // One weight times one channel: not a sum of many.
+            Layer::Conv { groups: Groups::Depthwise, .. } => Facts { law: Law::Other, ..affine },
+            Layer::Conv { .. } => affine,
+            // Values and outputs.
+            Layer::Attention(_) => Facts { depth: 2, ..affine },
+            // Linear over positions, each channel by itself.
+            Layer::Pool { .. }
+            | Layer::GlobalPool { .. }
+            | Layer::Index { .. }
+            | Layer::Resize { .. }
+            | Layer::Linear { .. }
+            | Layer::Aggregate { .. } => Facts::IDENTITY,
+            // Channels of different positions differ in law.
+            Layer::Flatten => Facts { law: Law::Other, ..Facts::IDENTITY },
             Layer::Activation(phi) => {
                 let mean = if phi.parity() == Parity::Odd { Mean::Same } else { Mean::Nonzero };
                 let identity = matches!(phi, Activation::Polynomial { coefficients } if coefficients[..] == [0.0, 1.0])
                     || matches!(phi, Activation::Monomial { degree: 1 });
                 Facts { law: if identity { Law::Same } else { Law::Other }, mean, ..Facts::IDENTITY }
             }
+            Layer::LayerNorm { axes: Axes::Channels, .. } => Facts { mean: Mean::Zero, ..Facts::IDENTITY },
             Layer::LayerNorm { .. } => Facts::IDENTITY,
             Layer::Dropout { .. } => Facts { law: Law::Other, ..Facts::IDENTITY },
             Layer::Custom { .. } => Facts { law: Law::Other, mean: Mean::Nonzero, ..Facts::IDENTITY },

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::{Axes, Groups, Interpolation, LogitScaling, Pooling, Span, Window};
 use crate::{Affine, Layer, Net, NetKind, Parameterization, Rate, Variance};
 
 impl fmt::Display for Net {
@@ -29,6 +30,7 @@ fn write_net(net: &Net, indent: usize, lines: &mut Vec<String>) {
         NetKind::Sum(nets) => branches("sum", nets, lines),
         NetKind::Product(nets) => branches("product", nets, lines),
         NetKind::Concat(nets) => branches("concatenation", nets, lines),
+        NetKind::Join { axis, nets } => branches(&format!("join along axis {axis}"), nets, lines),
     }
 }
 
@@ -60,13 +62,75 @@ fn write_serial(nets: &[Net], indent: usize, lines: &mut Vec<String>) {
 
 impl fmt::Display for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.kind_name();
         match self {
-            Layer::Dense { width, affine } => write!(f, "dense to {width} units, {affine}"),
+            Layer::Dense { width, affine } => write!(f, "{name} to {width} units, {affine}"),
+            Layer::Embedding { width, affine } => write!(f, "{name} in {width} units, {affine}"),
+            Layer::Conv { width, affine, window, groups, .. } => {
+                write!(f, "{name} {window} to {width} channels, {affine}")?;
+                match groups {
+                    Groups::Count(1) => Ok(()),
+                    Groups::Count(groups) => write!(f, ", {groups} groups"),
+                    Groups::Depthwise => write!(f, ", depthwise"),
+                }
+            }
+            Layer::Pool { pooling, window } => {
+                let edges =
+                    if *pooling == Pooling::EdgeAverage { ", without padding in the average" } else { "" };
+                write!(f, "{name} {window}{edges}")
+            }
+            Layer::Index { spans } => {
+                let end = |at: Option<isize>| at.map_or(String::new(), |at| at.to_string());
+                let span = |s: &Span| match s.step {
+                    1 => format!("{}:{}", end(s.start), end(s.stop)),
+                    step => format!("{}:{}:{step}", end(s.start), end(s.stop)),
+                };
+                write!(f, "{name} [{}]", spans.iter().map(span).collect::<Vec<_>>().join(", "))
+            }
+            Layer::Resize { sides, interpolation } => {
+                let side = |side: &Option<usize>| side.map_or("·".to_owned(), |side| side.to_string());
+                let how = if *interpolation == Interpolation::Nearest { "nearest" } else { "linear" };
+                write!(f, "{name} to {}, {how}", sides.iter().map(side).collect::<Vec<_>>().join(" × "))
+            }
+            Layer::Linear { axis, rows, .. } => {
+                write!(f, "{name} map of axis {axis} to {} positions", rows.len())
+            }
+            Layer::Aggregate { axis } => write!(f, "{name} over the graph of axis {axis}"),
+            Layer::Attention(attention) => write!(
+                f,
+                "{name} {}, logits over {}, {} heads, to {} channels",
+                format!("{:?}", attention.weighting).to_lowercase(),
+                if attention.scaling == LogitScaling::InverseRoot { "√d" } else { "d" },
+                attention.heads,
+                attention.width
+            ),
+            Layer::GlobalPool { .. } | Layer::Flatten => write!(f, "{name}"),
             Layer::Activation(phi) => write!(f, "{phi}"),
-            Layer::LayerNorm { epsilon } => write!(f, "layer_norm, ε = {epsilon:e}"),
+            Layer::LayerNorm { axes, epsilon } => {
+                write!(f, "{name}")?;
+                match axes {
+                    Axes::Channels => {}
+                    Axes::All => write!(f, " over channels and positions")?,
+                    Axes::With(axes) => write!(f, " over channels and axes {axes:?}")?,
+                }
+                write!(f, ", ε = {epsilon:e}")
+            }
             Layer::Dropout { rate } => write!(f, "dropout, drops {}", rate.get()),
             Layer::Custom { name, parameters } => write!(f, "{name} {parameters:?}"),
         }
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let times = |sides: &[usize]| sides.iter().map(usize::to_string).collect::<Vec<_>>().join("×");
+        write!(f, "{} {}", times(&self.shape), format!("{:?}", self.padding).to_lowercase())?;
+        for (name, values) in [("stride", &self.strides), ("dilation", &self.dilation)] {
+            if values.iter().any(|&v| v != 1) {
+                write!(f, " {name} {}", times(values))?;
+            }
+        }
+        Ok(())
     }
 }
 
