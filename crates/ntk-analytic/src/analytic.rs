@@ -1,7 +1,7 @@
 //! `Analytic`: the kernels of a network at infinite width, computed tile by tile on all cores.
 
 use ndarray::{Array1, Array2, ArrayView1, ArrayViewMut2, Axis, s};
-use ntk_core::{Batch, KernelBlock, KernelDiag, KernelFn, Net, Which};
+use ntk_core::{Batch, Grid, KernelBlock, KernelDiag, KernelFn, Net, Which};
 #[cfg(feature = "rayon")]
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
@@ -10,6 +10,7 @@ use crate::input::{self, Directions};
 use crate::pass::{self, Request, Sides, Stage};
 use crate::plan::{self, Node};
 use crate::row::{self, Place, RUN, Scratch};
+use crate::spatial::Engine;
 use crate::{Error, Rules};
 
 /// Rows and columns of a tile: its Gram product and its results fit the second-level cache.
@@ -82,7 +83,10 @@ impl Analytic {
                 return Err(ntk_core::Error::BlockShape { expected, got: kernel.dim() }.into());
             }
         }
-        self.evaluate(Directions::new(x), None, x.features())?.fill_block(block)
+        match self.engine(x)? {
+            Some(engine) => engine.fill(x, None, block),
+            None => self.evaluate(Directions::new(x), None, x.features())?.fill_block(block),
+        }
     }
 
     /// The error bound that quadrature reaches in the worst activation for these inputs, relative to √(V₁₁V₂₂) and
@@ -92,7 +96,19 @@ impl Analytic {
     /// As [`KernelFn::diag`].
     pub fn quadrature_error(&self, x: Batch<'_>) -> Result<f64, Error> {
         x.check()?;
-        Ok(self.evaluate(Directions::new(x), None, x.features())?.stage.quadrature_error())
+        match self.engine(x)? {
+            Some(engine) => engine.quadrature_error(x),
+            None => Ok(self.evaluate(Directions::new(x), None, x.features())?.stage.quadrature_error()),
+        }
+    }
+
+    /// The engine for networks or inputs with positions.
+    fn engine(&self, x: Batch<'_>) -> Result<Option<Engine>, Error> {
+        if !self.node.is_spatial() && x.positions() == Grid::VECTOR && x.token_ids().is_none() {
+            return Ok(None);
+        }
+        self.net.output_shape(&x.shape()?)?;
+        Engine::new(&self.node, x, self.tolerance).map(Some)
     }
 
     fn evaluate(
@@ -114,16 +130,25 @@ impl KernelFn for Analytic {
 
     fn block(&self, x1: Batch<'_>, x2: Batch<'_>, which: Which) -> Result<KernelBlock, Error> {
         Batch::check_pair(x1, x2)?;
+        if let Some(engine) = self.engine(x1)? {
+            return engine.block(x1.reborrow(), Some(x2.reborrow()), which);
+        }
         self.evaluate(Directions::new(x1), Some(Directions::new(x2)), x1.features())?.block(which)
     }
 
     fn symmetric(&self, x: Batch<'_>, which: Which) -> Result<KernelBlock, Error> {
         x.check()?;
+        if let Some(engine) = self.engine(x)? {
+            return engine.block(x, None, which);
+        }
         self.evaluate(Directions::new(x), None, x.features())?.block(which)
     }
 
     fn diag(&self, x: Batch<'_>, which: Which) -> Result<KernelDiag, Error> {
         x.check()?;
+        if let Some(engine) = self.engine(x)? {
+            return engine.diag(x, which);
+        }
         self.evaluate(Directions::new(x), None, x.features())?.diag(which)
     }
 }

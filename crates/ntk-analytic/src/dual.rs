@@ -149,6 +149,18 @@ fn dual_of(prepared: &dyn Prepared, gap: f64) -> Dual {
     Dual { value: correlation(gap) * norm, slope: slope[0], gap: gap.abs() }
 }
 
+/// E φ(u) for u ~ N(0, q), at each variance; none where φ is known by its dual alone.
+pub(crate) fn means(phi: &Activation, q: &[f64]) -> Option<Vec<f64>> {
+    if let Activation::Custom { .. } | Activation::ExpNormalized { .. } = phi {
+        return None;
+    }
+    if let Activation::Exp { a, b } = phi {
+        return Some(q.iter().map(|q| a * (0.5 * b * b * q).exp()).collect());
+    }
+    let (phi, rule) = (function::of_activation(phi), kinked::Rule::new(40));
+    Some(q.iter().map(|&q| phi.mean(q, &rule)).collect())
+}
+
 /// The default error bound of a quadrature, relative to √(V₁₁V₂₂) and √(S₁₁S₂₂).
 pub(crate) const TOLERANCE: f64 = 1e-12;
 

@@ -37,17 +37,55 @@ pub enum Error {
     },
     /// Branches whose kernels do not simply add or multiply.
     #[error(
-        "the branches of the {combinator} at {at} are correlated, since {count} of them {defect}: end all but one in Net::dense"
+        "the branches of the {combinator} at {at} are correlated, since {count} of them have no weights of their own: put Net::dense into all but one"
     )]
     CorrelatedBranches {
         /// `sum` or `product`.
         combinator: &'static str,
         /// Where in the network.
         at: String,
-        /// Number of branches with the defect.
+        /// Number of branches without weights.
         count: usize,
-        /// What they lack.
-        defect: &'static str,
+    },
+    /// A network whose outputs still have positions.
+    #[error("the outputs have positions {grid:?}: end the network in Net::flatten or a global pool")]
+    Positions {
+        /// The positions of the outputs.
+        grid: ntk_core::Grid,
+    },
+    /// An embedding that does not read the input.
+    #[error("the embedding at {at} must be the first layer: it reads tokens")]
+    LateEmbedding {
+        /// Where in the network.
+        at: String,
+    },
+    /// Tokens without an embedding, or an embedding without tokens.
+    #[error(
+        "{layer} at {at} cannot read {found}: an embedding reads Batch::tokens, and every other first layer numbers"
+    )]
+    Tokens {
+        /// The layer's name.
+        layer: &'static str,
+        /// Where in the network.
+        at: String,
+        /// What the batch holds.
+        found: &'static str,
+    },
+    /// A graph layer on a batch without graphs.
+    #[error("aggregate at {at} needs a graph for each sample: give the batch Batch::with_graphs")]
+    NoGraphs {
+        /// Where in the network.
+        at: String,
+    },
+    /// A layer that has no meaning for samples of several lengths.
+    #[error("{layer} at {at} does not take samples of several lengths: {remedy}")]
+    Lengths {
+        /// The layer's name.
+        layer: String,
+        /// Where in the network.
+        at: String,
+        /// What to do instead.
+        remedy: &'static str,
     },
     /// A name without a rule.
     #[error("no dual activation is registered under the name {name:?}: use Rules::activation")]

@@ -31,6 +31,7 @@ mod pass;
 mod plan;
 mod row;
 mod rules;
+mod spatial;
 
 pub use ntk_core;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ntk_core::Activation;
 
 use crate::dual::{self, Prepared};
-use crate::plan::Node;
+use crate::plan::{self, Node};
 use crate::{Cov2, DualActivation, Error, LayerRule};
 
 /// A vector for the row samples and one for the column samples.
@@ -115,21 +115,16 @@ fn check_finite(q: &Sides, at: &str) -> Result<(), Error> {
 /// Evaluates a node for samples of variances `q`, which become those of its output.
 pub(crate) fn pass(node: &Node, q: &mut Sides, request: &Request) -> Result<Stage, Error> {
     match node {
-        Node::Affine { at, weight, bias, direct, per_unit, bias_direct } => {
-            let fan_in = per_unit.map_or(1.0, |channels| channels.at(request.features));
+        Node::Affine { at, affine } => {
+            let plan::Affine { weight, bias, bias_direct, .. } = *affine;
+            let fan_in = affine.per_unit.map_or(1.0, |channels| channels.at(request.features));
             let root = roots(q);
             let weighted = map(q, |q| weight * q);
-            let constant = map(q, |_| *bias);
+            let constant = map(q, |_| bias);
             let mix = Mix::new([&weighted[0], &weighted[1]], [&constant[0], &constant[1]]);
             *q = map(&weighted, |q| q + bias);
             check_finite(q, at)?;
-            Ok(Stage::Affine(Affine {
-                mix,
-                root,
-                ntk: *weight,
-                direct: direct * fan_in,
-                bias_direct: *bias_direct,
-            }))
+            Ok(Stage::Affine(Affine { mix, root, ntk: weight, direct: affine.direct(fan_in), bias_direct }))
         }
         Node::Activation { at, phi } => {
             activation(at, dual::prepare(phi, &q[0], &q[1], request.tolerance), q)
@@ -141,7 +136,7 @@ pub(crate) fn pass(node: &Node, q: &mut Sides, request: &Request) -> Result<Stag
             };
             activation(at, prepared, q)
         }
-        Node::LayerNorm { at, epsilon } => {
+        Node::LayerNorm { at, epsilon, .. } => {
             if let Some(sample) = q.iter().find_map(|side| side.iter().position(|q| q + epsilon == 0.0)) {
                 return Err(Error::ZeroVariance { at: at.clone(), sample });
             }
@@ -162,7 +157,7 @@ pub(crate) fn pass(node: &Node, q: &mut Sides, request: &Request) -> Result<Stag
         Node::Serial(nodes) => {
             Ok(Stage::Serial(nodes.iter().map(|node| pass(node, q, request)).collect::<Result<_, _>>()?))
         }
-        Node::Sum(nodes) => branches(nodes.iter().map(|node| (node, 1.0)), q, request),
+        Node::Sum { nodes, .. } => branches(nodes.iter().map(|node| (node, 1.0)), q, request),
         Node::Concat(nodes) => {
             let widths = nodes.iter().map(|(channels, _)| channels.at(request.features));
             let total: f64 = widths.clone().sum();
@@ -184,6 +179,14 @@ pub(crate) fn pass(node: &Node, q: &mut Sides, request: &Request) -> Result<Stag
             check_finite(q, "a product")?;
             Ok(Stage::Product { branches: stages, roots: all })
         }
+        // Networks with these nodes are evaluated position by position.
+        Node::Conv { .. }
+        | Node::Embedding { .. }
+        | Node::Positions { .. }
+        | Node::Flatten
+        | Node::Aggregate { .. }
+        | Node::Attention { .. }
+        | Node::Join { .. } => Err(Error::Positions { grid: ntk_core::Grid::VECTOR }),
     }
 }
 
@@ -224,7 +227,11 @@ fn activation(at: &str, prepared: Result<Box<dyn Prepared>, Error>, q: &mut Side
 }
 
 /// The rule of a custom activation, asked pair by pair.
-fn custom(phi: &Activation, rule: &Arc<dyn DualActivation>, q: &Sides) -> Result<Box<dyn Prepared>, Error> {
+pub(crate) fn custom(
+    phi: &Activation,
+    rule: &Arc<dyn DualActivation>,
+    q: &Sides,
+) -> Result<Box<dyn Prepared>, Error> {
     let variances = |q: &[f64]| -> Result<Vec<f64>, Error> {
         q.iter()
             .map(|&q| {

@@ -2,20 +2,50 @@
 
 use std::sync::Arc;
 
-use ntk_core::{Activation, Facts, Law, Layer, Mean, Net, NetKind, Parameterization, Width};
+use ntk_core::{
+    Activation, Attention, Axes, ConvKind, Groups, Law, Layer, Mean, Net, NetKind, Parameterization,
+    PositionCombine, Width, Window,
+};
 
 use crate::{DualActivation, Error, LayerRule, Rules};
 
+/// The numbers of an affine layer: K′ = σ_w² K + σ_b², Θ′ = σ_w² Θ + (`direct` · fan-in if `per_unit`) K +
+/// `bias_direct`, where K and Θ are those that its window averages.
+#[derive(Clone)]
+pub(crate) struct Affine {
+    pub(crate) weight: f64,
+    pub(crate) bias: f64,
+    pub(crate) direct: f64,
+    /// Channels that the fan-in of the standard parameterization counts.
+    pub(crate) per_unit: Option<Channels>,
+    pub(crate) bias_direct: f64,
+    /// Channels that come out.
+    pub(crate) output: Channels,
+}
+
+impl Affine {
+    /// `direct` for this many inputs of one output.
+    pub(crate) fn direct(&self, fan_in: f64) -> f64 {
+        if self.per_unit.is_some() { self.direct * fan_in } else { self.direct }
+    }
+}
+
 /// A resolved network.
+#[derive(Clone)]
 pub(crate) enum Node {
-    /// K′ = σ_w² K + σ_b², Θ′ = σ_w² Θ + (`direct` · fan-in if `per_unit`) K + `bias_direct`.
     Affine {
         at: String,
-        weight: f64,
-        bias: f64,
-        direct: f64,
-        per_unit: Option<Channels>,
-        bias_direct: f64,
+        affine: Affine,
+    },
+    Conv {
+        at: String,
+        affine: Affine,
+        kind: ConvKind,
+        window: Window,
+        groups: Groups,
+    },
+    Embedding {
+        affine: Affine,
     },
     Activation {
         at: String,
@@ -29,6 +59,9 @@ pub(crate) enum Node {
     LayerNorm {
         at: String,
         epsilon: f64,
+        axes: Axes,
+        /// Whether the channels have a mean that must be subtracted.
+        center: bool,
     },
     Dropout {
         keep: f64,
@@ -37,11 +70,90 @@ pub(crate) enum Node {
         at: String,
         rule: Arc<dyn LayerRule>,
     },
+    /// Pooling, index, resize, linear: a map of positions.
+    Positions {
+        at: String,
+        layer: Layer,
+    },
+    Flatten,
+    Aggregate {
+        at: String,
+        axis: usize,
+    },
+    Attention {
+        at: String,
+        attention: Box<Attention>,
+        /// Shares of the channels and of concatenated positional embeddings in what queries and keys read.
+        shares: [f64; 2],
+    },
     Serial(Vec<Node>),
-    Sum(Vec<Node>),
+    Sum {
+        nodes: Vec<Node>,
+        /// Whether kernels simply add: at most one branch has a mean, and at most one shares its weights.
+        plain: bool,
+    },
     Product(Vec<Node>),
     /// Branches with their channels.
     Concat(Vec<(Channels, Node)>),
+    Join {
+        at: String,
+        axis: usize,
+        nodes: Vec<Node>,
+    },
+}
+
+impl Node {
+    /// Whether the network needs more than one variance for each sample: positions, tokens, or means.
+    pub(crate) fn is_spatial(&self) -> bool {
+        match self {
+            Node::Affine { .. }
+            | Node::Activation { .. }
+            | Node::Custom { .. }
+            | Node::Dropout { .. }
+            | Node::Layer { .. } => false,
+            Node::LayerNorm { axes, center, .. } => *center || *axes != Axes::Channels,
+            Node::Conv { .. }
+            | Node::Embedding { .. }
+            | Node::Positions { .. }
+            | Node::Flatten
+            | Node::Aggregate { .. }
+            | Node::Attention { .. }
+            | Node::Join { .. } => true,
+            Node::Serial(nodes) | Node::Product(nodes) => nodes.iter().any(Node::is_spatial),
+            Node::Sum { nodes, plain } => !plain || nodes.iter().any(Node::is_spatial),
+            Node::Concat(nodes) => nodes.iter().any(|(_, node)| node.is_spatial()),
+        }
+    }
+
+    /// Calls `f` with every affine map, in the order of the layers.
+    pub(crate) fn affines(&mut self, f: &mut impl FnMut(&str, AffineMut<'_>)) {
+        match self {
+            Node::Affine { at, affine } | Node::Conv { at, affine, .. } => f(at, AffineMut::Affine(affine)),
+            Node::Embedding { affine } => f("embedding", AffineMut::Affine(affine)),
+            Node::Attention { at, attention, .. } => f(at, AffineMut::Attention(attention)),
+            Node::Serial(nodes)
+            | Node::Sum { nodes, .. }
+            | Node::Product(nodes)
+            | Node::Join { nodes, .. } => {
+                nodes.iter_mut().for_each(|node| node.affines(f));
+            }
+            Node::Concat(nodes) => nodes.iter_mut().for_each(|(_, node)| node.affines(f)),
+            Node::Activation { .. }
+            | Node::Custom { .. }
+            | Node::LayerNorm { .. }
+            | Node::Dropout { .. }
+            | Node::Layer { .. }
+            | Node::Positions { .. }
+            | Node::Flatten
+            | Node::Aggregate { .. } => {}
+        }
+    }
+}
+
+/// Parameters that may be frozen.
+pub(crate) enum AffineMut<'a> {
+    Affine(&'a mut Affine),
+    Attention(&'a mut Attention),
 }
 
 /// A number of channels as a linear form in the number of input features d and the width n.
@@ -53,21 +165,27 @@ pub(crate) struct Channels {
 }
 
 impl Channels {
-    const INPUT: Channels = Channels { inputs: 1.0, fixed: 0.0, hidden: 0.0 };
+    pub(crate) const INPUT: Channels = Channels { inputs: 1.0, fixed: 0.0, hidden: 0.0 };
 
-    fn of(width: Width) -> Self {
+    pub(crate) fn of(width: Width) -> Self {
         match width {
             Width::Fixed(units) => Channels { inputs: 0.0, fixed: units as f64, hidden: 0.0 },
             Width::Hidden(ratio) => Channels { inputs: 0.0, fixed: 0.0, hidden: ratio },
         }
     }
 
-    fn plus(self, other: Self) -> Self {
+    pub(crate) fn plus(self, other: Self) -> Self {
         Channels {
             inputs: self.inputs + other.inputs,
             fixed: self.fixed + other.fixed,
             hidden: self.hidden + other.hidden,
         }
+    }
+
+    /// As many for each of several positions.
+    pub(crate) fn times(self, positions: f64) -> Self {
+        let Channels { inputs, fixed, hidden } = self;
+        Channels { inputs: inputs * positions, fixed: fixed * positions, hidden: hidden * positions }
     }
 
     /// The number for d input features; in units of the width n where hidden, which only ratios may use.
@@ -97,12 +215,15 @@ struct Here {
     /// Whether an affine layer has been passed, so that averages over channels are averages over many.
     wide: bool,
     channels: Channels,
+    /// Layers passed.
+    depth: usize,
 }
 
 /// Resolves a network for inputs of any law.
 pub(crate) fn plan(net: &Net, rules: &Rules) -> Result<Node, Error> {
     net.check()?;
-    let mut here = Here { law: Law::Other, mean: Mean::Nonzero, wide: false, channels: Channels::INPUT };
+    let mut here =
+        Here { law: Law::Other, mean: Mean::Nonzero, wide: false, channels: Channels::INPUT, depth: 0 };
     resolve(net, rules, "net", &mut here)
 }
 
@@ -115,50 +236,68 @@ fn resolve(net: &Net, rules: &Rules, at: &str, here: &mut Here) -> Result<Node, 
             Ok(Node::Serial(nodes.collect::<Result<_, _>>()?))
         }
         NetKind::Sum(nets) => {
-            check_correlations(
-                "sum",
-                at,
-                nets,
-                "do not end in fresh weights of mean zero",
-                Facts::uncorrelated,
-            )?;
-            let branches = resolve_branches(net, nets, rules, &format!("{at}.sum"), here)?;
-            Ok(Node::Sum(branches.into_iter().map(|(_, node)| node).collect()))
+            let start = here.mean;
+            let branches = resolve_branches("sum", nets, rules, at, here)?;
+            let mean = |net: &&Net| match net.facts().mean {
+                Mean::Same => start != Mean::Zero,
+                mean => mean != Mean::Zero,
+            };
+            let dependent = nets.iter().filter(|net| !net.facts().fresh).count();
+            let plain = nets.iter().filter(mean).count() < 2 && dependent < 2;
+            Ok(Node::Sum { nodes: branches.into_iter().map(|(_, node)| node).collect(), plain })
         }
         NetKind::Product(nets) => {
-            check_correlations("product", at, nets, "have no fresh weights", |facts| facts.fresh)?;
-            let branches = resolve_branches(net, nets, rules, &format!("{at}.product"), here)?;
+            let branches = resolve_branches("product", nets, rules, at, here)?;
             Ok(Node::Product(branches.into_iter().map(|(_, node)| node).collect()))
         }
-        NetKind::Concat(nets) => {
-            Ok(Node::Concat(resolve_branches(net, nets, rules, &format!("{at}.concat"), here)?))
+        NetKind::Concat(nets) => Ok(Node::Concat(resolve_branches("concat", nets, rules, at, here)?)),
+        NetKind::Join { axis, nets } => {
+            let nodes =
+                resolve_branches("join", nets, rules, at, here)?.into_iter().map(|(_, node)| node).collect();
+            Ok(Node::Join { at: at.to_owned(), axis: *axis, nodes })
         }
-        NetKind::Join { .. } => Err(Error::UnknownLayer { name: "join".to_owned() }),
     }
 }
 
-fn check_correlations(
-    combinator: &'static str,
-    at: &str,
-    nets: &[Net],
-    defect: &'static str,
-    independent: impl Fn(&Facts) -> bool,
-) -> Result<(), Error> {
-    let count = nets.iter().filter(|net| !independent(&net.facts())).count();
-    if count > 1 {
-        Err(Error::CorrelatedBranches { combinator, at: at.to_owned(), count, defect })
-    } else {
-        Ok(())
+/// Whether a network without weights is one linear map of positions, channel by channel.
+fn is_linear(net: &Net) -> bool {
+    match net.kind() {
+        NetKind::Serial(nets) | NetKind::Sum(nets) => nets.iter().all(is_linear),
+        NetKind::Layer(layer) => matches!(
+            layer,
+            Layer::Pool { .. }
+                | Layer::GlobalPool { .. }
+                | Layer::Index { .. }
+                | Layer::Resize { .. }
+                | Layer::Linear { .. }
+        ),
+        NetKind::Product(_) | NetKind::Concat(_) | NetKind::Join { .. } => false,
     }
+}
+
+/// Branches are independent given their input if all but one pass through weights of their own. Several that do not
+/// can still be added where they are linear maps of positions: the sum of the maps is one map.
+fn check_correlations(combinator: &'static str, at: &str, nets: &[Net]) -> Result<(), Error> {
+    let dependent: Vec<&Net> = nets.iter().filter(|net| !net.facts().fresh).collect();
+    let count = dependent.len();
+    let refused = match combinator {
+        "sum" => count > 1 && !dependent.iter().all(|net| is_linear(net)),
+        // Channels side by side stand in no product.
+        "concat" => false,
+        _ => count > 1,
+    };
+    if refused { Err(Error::CorrelatedBranches { combinator, at: at.to_owned(), count }) } else { Ok(()) }
 }
 
 fn resolve_branches(
-    net: &Net,
+    combinator: &'static str,
     nets: &[Net],
     rules: &Rules,
     at: &str,
     here: &mut Here,
 ) -> Result<Vec<(Channels, Node)>, Error> {
+    check_correlations(combinator, at, nets)?;
+    let at = format!("{at}.{combinator}");
     let start = *here;
     let mut branches = Vec::with_capacity(nets.len());
     let mut ends = Vec::with_capacity(nets.len());
@@ -168,9 +307,8 @@ fn resolve_branches(
         branches.push((end.channels, node));
         ends.push(end);
     }
-    let facts = net.facts();
-    let channels = match net.kind() {
-        NetKind::Concat(_) => ends.iter().map(|end| end.channels).reduce(Channels::plus),
+    let channels = match combinator {
+        "concat" => ends.iter().map(|end| end.channels).reduce(Channels::plus),
         _ => ends.first().map(|end| end.channels),
     };
     if let Some(channels) = channels {
@@ -184,34 +322,66 @@ fn resolve_branches(
         return Err(ntk_core::Error::MixedWidths { left, right }.into());
     }
     here.wide = ends.iter().all(|end| end.wide);
-    here.law = if facts.law == Law::Same { start.law } else { facts.law };
-    here.mean = if facts.mean == Mean::Same { start.mean } else { facts.mean };
+    let all = |holds: fn(&Here) -> bool| ends.iter().all(holds);
+    let gaussian = matches!(combinator, "sum" | "join") && all(|end| end.law == Law::Gaussian);
+    here.law = if gaussian { Law::Gaussian } else { Law::Other };
+    let centered = match combinator {
+        // One factor of mean zero is enough, since the others are independent of it.
+        "product" => ends.iter().any(|end| end.mean == Mean::Zero),
+        _ => all(|end| end.mean == Mean::Zero),
+    };
+    here.mean = if centered { Mean::Zero } else { Mean::Nonzero };
     Ok(branches)
 }
 
 fn resolve_layer(layer: &Layer, rules: &Rules, at: &str, here: &mut Here) -> Result<Node, Error> {
     let at = at.to_owned();
+    let mut grouped = false;
     let gaussian = |at: &str| match here.law {
         Law::Gaussian => Ok(()),
         _ => Err(Error::NotGaussian { layer: layer.name().to_owned(), at: at.to_owned() }),
     };
     let node = match layer {
-        Layer::Dense { affine, .. } => {
-            let standard = affine.parameterization == Parameterization::Standard;
-            if standard && here.channels.is_symbolic() {
-                return Err(Error::SymbolicWidth { at });
-            }
-            let (weight, bias) = (affine.weight.get(), affine.bias.get());
-            let (direct, bias_direct) = if standard { (1.0, 1.0) } else { (weight, bias) };
-            Node::Affine {
-                at,
-                weight,
-                bias,
-                direct: affine.weight_rate.get() * direct,
-                per_unit: standard.then_some(here.channels),
-                bias_direct: affine.bias_rate.get() * bias_direct,
-            }
+        Layer::Dense { width, affine } => {
+            Node::Affine { affine: resolve_affine(affine, *width, here.channels, &at)?, at }
         }
+        Layer::Conv { kind, affine, window, groups, width } => {
+            // A few channels a group: each output channel sees others, with a kernel of its own.
+            grouped = *groups != Groups::Count(1) && !here.wide;
+            let affine = resolve_affine(affine, *width, here.channels, &at)?;
+            Node::Conv { at, affine, kind: *kind, window: window.clone(), groups: *groups }
+        }
+        Layer::Embedding { width, affine } => {
+            if here.depth > 0 {
+                return Err(Error::LateEmbedding { at });
+            }
+            Node::Embedding { affine: resolve_affine(affine, *width, Channels::of(Width::Fixed(1)), &at)? }
+        }
+        Layer::Attention(attention) => {
+            let shares = match attention.position.map(|position| position.combine) {
+                Some(PositionCombine::Concat(width)) => {
+                    let all = here.channels.plus(Channels::of(width));
+                    if all.is_mixed() {
+                        return Err(ntk_core::Error::MixedWidths {
+                            left: here.channels.width(),
+                            right: width,
+                        }
+                        .into());
+                    }
+                    let share = |channels: Channels| channels.at(1) / all.at(1);
+                    [share(here.channels), share(Channels::of(width))]
+                }
+                _ => [1.0, 1.0],
+            };
+            Node::Attention { at, attention: attention.clone(), shares }
+        }
+        Layer::Pool { .. }
+        | Layer::GlobalPool { .. }
+        | Layer::Index { .. }
+        | Layer::Resize { .. }
+        | Layer::Linear { .. } => Node::Positions { at, layer: layer.clone() },
+        Layer::Flatten => Node::Flatten,
+        Layer::Aggregate { axis } => Node::Aggregate { at, axis: *axis },
         Layer::Activation(phi @ Activation::Custom { name, parameters }) => {
             gaussian(&at)?;
             let rule = rules.find_activation(name, parameters)?;
@@ -221,11 +391,13 @@ fn resolve_layer(layer: &Layer, rules: &Rules, at: &str, here: &mut Here) -> Res
             gaussian(&at)?;
             Node::Activation { at, phi: phi.clone() }
         }
-        Layer::LayerNorm { epsilon, axes: ntk_core::Axes::Channels } => {
-            if here.mean == Mean::Nonzero {
+        Layer::LayerNorm { axes, epsilon } => {
+            // Features of the input have a mean of their own in each sample.
+            if here.mean == Mean::Nonzero && !here.wide {
                 return Err(Error::NotCentered { layer: layer.name().to_owned(), at });
             }
-            Node::LayerNorm { at, epsilon: *epsilon }
+            let center = here.mean == Mean::Nonzero;
+            Node::LayerNorm { at, epsilon: *epsilon, axes: axes.clone(), center }
         }
         Layer::Dropout { rate } => {
             if !here.wide {
@@ -239,14 +411,43 @@ fn resolve_layer(layer: &Layer, rules: &Rules, at: &str, here: &mut Here) -> Res
             here.mean = if here.law == Law::Gaussian { Mean::Zero } else { Mean::Nonzero };
             return Ok(Node::Layer { at, rule });
         }
-        other => return Err(Error::UnknownLayer { name: other.name().to_owned() }),
     };
     let facts = Net::layer(layer.clone()).facts();
     here.law = if facts.law == Law::Same { here.law } else { facts.law };
     here.mean = if facts.mean == Mean::Same { here.mean } else { facts.mean };
-    if let Layer::Dense { width, .. } = layer {
+    let width = match layer {
+        Layer::Attention(attention) => Some(attention.width),
+        _ => layer.affine().map(|(width, _)| width),
+    };
+    if let Some(width) = width {
         here.wide = true;
-        here.channels = Channels::of(*width);
+        here.channels = Channels::of(width);
     }
+    if grouped {
+        here.law = Law::Other;
+    }
+    here.depth += 1;
     Ok(node)
+}
+
+fn resolve_affine(
+    affine: &ntk_core::Affine,
+    width: Width,
+    channels: Channels,
+    at: &str,
+) -> Result<Affine, Error> {
+    let standard = affine.parameterization == Parameterization::Standard;
+    if standard && channels.is_symbolic() {
+        return Err(Error::SymbolicWidth { at: at.to_owned() });
+    }
+    let (weight, bias) = (affine.weight.get(), affine.bias.get());
+    let (direct, bias_direct) = if standard { (1.0, 1.0) } else { (weight, bias) };
+    Ok(Affine {
+        weight,
+        bias,
+        direct: affine.weight_rate.get() * direct,
+        per_unit: standard.then_some(channels),
+        bias_direct: affine.bias_rate.get() * bias_direct,
+        output: Channels::of(width),
+    })
 }

@@ -1,7 +1,5 @@
 //! `Batch`: inputs that carry their convention, samples first and channels last, so that no call needs an axis.
 
-use std::hash::{Hash, Hasher};
-
 use ndarray::{Array2, ArrayBase, ArrayView, ArrayView2, ArrayView3, Data, Dimension, Ix2, s};
 
 use crate::{Error, Grid, Shape};
@@ -129,6 +127,9 @@ impl<'a> Batch<'a> {
     }
 
     /// The shape of one sample.
+    ///
+    /// # Errors
+    /// As [`Shape::grid`]; none for a batch that passes [`Batch::check`].
     pub fn shape(&self) -> Result<Shape, Error> {
         Shape::grid(self.grid.sides(), self.features())
     }
@@ -160,6 +161,19 @@ impl<'a> Batch<'a> {
         self.graphs
     }
 
+    /// The same batch with the lifetime of this borrow, so that batches of several lifetimes fit one list.
+    pub fn reborrow(&self) -> Batch<'_> {
+        let values = match &self.values {
+            Values::Real(values) => Values::Real(values.view()),
+            Values::Tokens(tokens, vocabulary) => Values::Tokens(tokens.view(), *vocabulary),
+        };
+        let graphs = self.graphs.as_ref().map(|graphs| match graphs {
+            Graphs::Dense(a) => Graphs::Dense(a.view()),
+            Graphs::Sparse(edges) => Graphs::Sparse(edges),
+        });
+        Batch { values, grid: self.grid, lengths: self.lengths, graphs }
+    }
+
     /// Samples `start..end`.
     ///
     /// # Panics
@@ -171,11 +185,14 @@ impl<'a> Batch<'a> {
                 Values::Tokens(tokens.slice_move(s![start..end, ..]), vocabulary)
             }
         };
+        // Where lengths or graphs are too few, so are those of the range, for its check to find.
+        let within = |count: usize| start.min(count)..end.min(count);
         let graphs = self.graphs.map(|graphs| match graphs {
-            Graphs::Dense(a) => Graphs::Dense(a.slice_move(s![start..end, .., ..])),
-            Graphs::Sparse(edges) => Graphs::Sparse(&edges[start..end]),
+            Graphs::Dense(a) => Graphs::Dense(a.slice_move(s![within(graphs.samples()), .., ..])),
+            Graphs::Sparse(edges) => Graphs::Sparse(&edges[within(edges.len())]),
         });
-        Batch { values, grid: self.grid, lengths: self.lengths.map(|lengths| &lengths[start..end]), graphs }
+        let lengths = self.lengths.map(|lengths| &lengths[within(lengths.len())]);
+        Batch { values, grid: self.grid, lengths, graphs }
     }
 
     /// Checks that there is something, that all of it is finite, and that lengths, tokens and graphs belong to it.
@@ -260,26 +277,42 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Feeds everything that decides a kernel to a hasher.
-    pub(crate) fn hash_into(&self, hasher: &mut impl Hasher) {
-        self.grid.hash(hasher);
-        self.features().hash(hasher);
+    /// Everything that decides a kernel as a sequence of words, the same in every release and on every machine;
+    /// different batches have different sequences, none the beginning of another.
+    pub(crate) fn words(&self, mut word: impl FnMut(u64)) {
+        let mut number = |n: usize| word(n as u64);
+        number(self.grid.rank());
+        self.grid.sides().iter().for_each(|&side| number(side));
+        number(self.features());
+        number(self.len());
         match self.values {
             Values::Real(values) => {
-                values.dim().hash(hasher);
-                values.iter().for_each(|v| v.to_bits().hash(hasher));
+                number(0);
+                values.iter().for_each(|v| word(v.to_bits()));
             }
-            Values::Tokens(tokens, _) => tokens.hash(hasher),
+            Values::Tokens(tokens, _) => {
+                number(1);
+                tokens.iter().for_each(|&token| word(token.into()));
+            }
         }
-        self.lengths.hash(hasher);
+        let mut number = |n: usize| word(n as u64);
+        let lengths = self.lengths.unwrap_or_default();
+        number(self.lengths.map_or(0, |lengths| 1 + lengths.len()));
+        lengths.iter().for_each(|&length| number(length));
+        number(self.graphs.map_or(0, |graphs| 1 + graphs.samples()));
         for sample in 0..self.graphs.map_or(0, |graphs| graphs.samples()) {
-            for (from, to, weight) in self.graphs.map(|graphs| graphs.edges(sample)).unwrap_or_default() {
-                (sample, from, to, weight.to_bits()).hash(hasher);
+            let edges = self.graphs.map(|graphs| graphs.edges(sample)).unwrap_or_default();
+            word(edges.len() as u64);
+            for (from, to, weight) in edges {
+                [from as u64, to as u64, weight.to_bits()].into_iter().for_each(&mut word);
             }
         }
     }
 
     /// Copies of the samples in another order or number, with what belongs to them.
+    ///
+    /// # Panics
+    /// If a sample is named that the batch, its lengths or its graphs do not have.
     pub fn select(&self, samples: &[usize]) -> OwnedBatch {
         let axis = ndarray::Axis(0);
         OwnedBatch {

@@ -87,14 +87,18 @@ pub enum Error {
         /// What is allowed.
         domain: &'static str,
     },
-    /// A grid without positions, or of too many axes.
-    #[error("a grid has at most 6 axes and at least one position along each, not sides {sides:?}")]
+    /// A grid without positions, or of too many axes or positions.
+    #[error(
+        "a grid has at most 6 axes, at least one position along each and at most 2³¹ in all, not sides {sides:?}"
+    )]
     Grid {
         /// The sides given.
         sides: Vec<usize>,
     },
-    /// A window with a zero, or with nothing in it.
-    #[error("{layer}: the {part} {values:?} of a window must be positive numbers, at least one of them")]
+    /// A window with a zero or an enormous number, or with nothing in it.
+    #[error(
+        "{layer}: the {part} {values:?} of a window must be numbers from 1 to 65536, at least one of them"
+    )]
     WindowPart {
         /// The layer's kind.
         layer: &'static str,
@@ -176,6 +180,16 @@ pub enum Error {
         columns: usize,
         /// Positions along the axis.
         side: usize,
+    },
+    /// Groups where there are none.
+    #[error(
+        "{layer}: has no groups, but {groups:?}: leave them at Groups::Count(1), or use ConvKind::Shared"
+    )]
+    NoGroups {
+        /// The layer's kind.
+        layer: &'static str,
+        /// The groups asked for.
+        groups: crate::Groups,
     },
     /// Channels that do not fall into groups.
     #[error(

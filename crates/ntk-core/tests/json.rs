@@ -45,7 +45,7 @@ fn what_strategies_leave_out_survives() {
         Net::activation(custom),
         Net::activation(Activation::ExpNormalized { gamma: 0.5, shift: -1.0 }),
         Net::activation(Activation::Hermite { degree: 40 }),
-        Net::layer(Layer::LayerNorm { epsilon: 1e-5 }),
+        Net::layer(Layer::LayerNorm { axes: ntk_core::Axes::Channels, epsilon: 1e-5 }),
         Net::layer(Layer::Custom { name: "mine".to_owned(), parameters: vec![f64::MIN_POSITIVE, 0.1 + 0.2] }),
         Net::dense_with(Width::Hidden(1.0 / 3.0), free.standard()),
         Net::readout(usize::MAX, Variance::new(f64::MAX).unwrap(), Variance::new(5e-324).unwrap()),

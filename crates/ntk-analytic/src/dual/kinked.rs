@@ -137,6 +137,18 @@ pub(super) struct Found {
 }
 
 impl Kinked {
+    /// E φ at variance q.
+    pub(super) fn mean(&self, q: f64, rule: &Rule) -> f64 {
+        if q == 0.0 {
+            return (self.f)(0.0);
+        }
+        let (sigma, mut points) = (q.sqrt(), Points::default());
+        self.kinks.iter().for_each(|kink| points.kink(kink / sigma, 1.0));
+        let mut sum = 0.0;
+        rule.panels(points.finish(), |x, w| sum += w * (self.f)(sigma * x));
+        sum
+    }
+
     /// E φ² and E φ′² at variance q.
     pub(super) fn moments(&self, q: f64, rule: &Rule) -> [f64; 2] {
         let sigma = q.sqrt();

@@ -83,7 +83,7 @@ fn hash(batch: Batch<'_>) -> [u64; 2] {
     [0u64, 1].map(|salt| {
         let mut hasher = DefaultHasher::new();
         salt.hash(&mut hasher);
-        batch.hash_into(&mut hasher);
+        batch.words(|word| word.hash(&mut hasher));
         hasher.finish()
     })
 }

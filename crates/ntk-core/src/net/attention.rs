@@ -71,7 +71,11 @@ pub enum PositionCombine {
 
 /// How the covariance of positional embeddings falls with the distance D = Σ |Δ|ᵖ of two positions.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case", deny_unknown_fields)
+)]
 pub enum PositionDecay {
     /// 1 where D = 0, otherwise 0: independent embeddings.
     Independent,

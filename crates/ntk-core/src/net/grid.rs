@@ -12,16 +12,19 @@ pub struct Grid {
 impl Grid {
     /// The largest number of axes.
     pub const MAX_RANK: usize = 6;
+    /// The largest number of positions.
+    pub const MAX_POSITIONS: usize = 1 << 31;
     /// No axes and one position.
     pub const VECTOR: Grid = Grid { rank: 0, sides: [0; Grid::MAX_RANK] };
 
     /// A grid of these sides, for example `[height, width]`.
     ///
     /// # Errors
-    /// [`Error::Grid`] for more than [`Grid::MAX_RANK`] axes, a side of zero, or more positions than fit a `usize`.
+    /// [`Error::Grid`] for more than [`Grid::MAX_RANK`] axes, a side of zero, or more than [`Grid::MAX_POSITIONS`].
     pub fn new(sides: &[usize]) -> Result<Self, Error> {
         let positions = sides.iter().try_fold(1usize, |product, &side| product.checked_mul(side));
-        if sides.len() > Grid::MAX_RANK || positions.is_none_or(|positions| positions == 0) {
+        let counted = positions.is_some_and(|positions| (1..=Grid::MAX_POSITIONS).contains(&positions));
+        if sides.len() > Grid::MAX_RANK || !counted {
             return Err(Error::Grid { sides: sides.to_vec() });
         }
         let mut grid = Grid { rank: sides.len(), ..Grid::VECTOR };

@@ -328,11 +328,11 @@ impl Layer {
             Layer::Conv { kind, width, window, groups, .. } => {
                 width.check()?;
                 window.check(self.kind_name())?;
-                match (groups, kind) {
+                match (*groups, kind) {
                     (Groups::Count(1), _) => Ok(()),
                     (Groups::Count(0), _) => parameter("groups", 0.0, "a positive number"),
                     (_, ConvKind::Shared) => Ok(()),
-                    _ => parameter("groups", f64::NAN, "1 unless the weights are shared and not transposed"),
+                    (groups, _) => Err(Error::NoGroups { layer: self.kind_name(), groups }),
                 }
             }
             Layer::Pool { window, .. } => window.check(self.kind_name()),

@@ -95,10 +95,9 @@ impl Layer {
             }
             Layer::Resize { sides: new, interpolation } => {
                 rank(new.len())?;
-                new.iter()
-                    .zip(sides)
-                    .map(|(new, &side)| resized(*interpolation, side, new.unwrap_or(side)))
-                    .collect()
+                let new: Vec<usize> = new.iter().zip(sides).map(|(new, &side)| new.unwrap_or(side)).collect();
+                let resized = |(&side, &new)| resized(*interpolation, side, new);
+                sides.iter().zip(Grid::new(&new)?.sides()).map(resized).collect()
             }
             Layer::Linear { axis, rows, .. } => {
                 let Some(&side) = sides.get(*axis) else {
@@ -192,7 +191,8 @@ fn resized(interpolation: Interpolation, side: usize, new: usize) -> AxisMap {
     let rows = (0..new).map(|output| {
         let center = (output as f64 + 0.5) * ratio;
         match interpolation {
-            Interpolation::Nearest => vec![((center.floor() as usize).min(side - 1), 1.0)],
+            // In whole numbers, since a center may lie on the edge between two positions.
+            Interpolation::Nearest => vec![((2 * output + 1) * side / (2 * new), 1.0)],
             Interpolation::Linear => {
                 let weight = |p: usize| (1.0 - (center - 0.5 - p as f64).abs() / ratio.max(1.0)).max(0.0);
                 let total: f64 = (0..side).map(weight).sum();

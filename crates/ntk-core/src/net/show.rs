@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::{Axes, Groups, Interpolation, LogitScaling, Pooling, Span, Window};
+use super::{
+    Attention, AttentionMask, Axes, Groups, Interpolation, LogitScaling, Pooling, PositionCombine,
+    PositionDecay, PositionEmbedding, Span, Window,
+};
 use crate::{Affine, Layer, Net, NetKind, Parameterization, Rate, Variance};
 
 impl fmt::Display for Net {
@@ -92,18 +95,14 @@ impl fmt::Display for Layer {
                 let how = if *interpolation == Interpolation::Nearest { "nearest" } else { "linear" };
                 write!(f, "{name} to {}, {how}", sides.iter().map(side).collect::<Vec<_>>().join(" × "))
             }
+            Layer::Linear { axis, remove: true, .. } => {
+                write!(f, "{name} map of axis {axis}, which it removes")
+            }
             Layer::Linear { axis, rows, .. } => {
                 write!(f, "{name} map of axis {axis} to {} positions", rows.len())
             }
             Layer::Aggregate { axis } => write!(f, "{name} over the graph of axis {axis}"),
-            Layer::Attention(attention) => write!(
-                f,
-                "{name} {}, logits over {}, {} heads, to {} channels",
-                format!("{:?}", attention.weighting).to_lowercase(),
-                if attention.scaling == LogitScaling::InverseRoot { "√d" } else { "d" },
-                attention.heads,
-                attention.width
-            ),
+            Layer::Attention(attention) => write!(f, "{name} {attention}"),
             Layer::GlobalPool { .. } | Layer::Flatten => write!(f, "{name}"),
             Layer::Activation(phi) => write!(f, "{phi}"),
             Layer::LayerNorm { axes, epsilon } => {
@@ -131,6 +130,48 @@ impl fmt::Display for Window {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Attention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scale = if self.scaling == LogitScaling::InverseRoot { "√d" } else { "d" };
+        let weighting = format!("{:?}", self.weighting).to_lowercase();
+        write!(f, "{weighting}, logits over {scale}, {} heads, to {} channels", self.heads, self.width)?;
+        match self.mask {
+            AttentionMask::Full => {}
+            AttentionMask::Causal => write!(f, ", causal")?,
+            AttentionMask::Local(radius) => write!(f, ", local {radius}")?,
+            AttentionMask::CausalLocal(radius) => write!(f, ", causal and local {radius}")?,
+        }
+        let [q, k] = [("σ_q²", self.query_variance), ("σ_k²", self.key_variance)];
+        let [v, o] = [("σ_v²", self.value_variance), ("σ_o²", self.output_variance)];
+        for (name, variance) in [q, k, v, o].into_iter().filter(|(_, variance)| *variance != Variance::ONE) {
+            write!(f, ", {name} = {}", variance.get())?;
+        }
+        if self.bias != Variance::ZERO {
+            write!(f, ", σ_b² = {}", self.bias.get())?;
+        }
+        if self.rate != Rate::ONE {
+            write!(f, ", λ = {}", self.rate.get())?;
+        }
+        self.position.map_or(Ok(()), |position| write!(f, ", {position}"))
+    }
+}
+
+impl fmt::Display for PositionEmbedding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let readers = if self.values { "queries, keys and values" } else { "queries and keys" };
+        match self.combine {
+            PositionCombine::Sum => write!(f, "positions added to {readers}")?,
+            PositionCombine::Concat(width) => write!(f, "{width} channels of positions beside {readers}")?,
+        }
+        write!(f, ", σ_p² = {}", self.variance.get())?;
+        match self.decay {
+            PositionDecay::Independent => Ok(()),
+            PositionDecay::Inverse { scale } => write!(f, ", 1/(1 + Δ^{}/{scale})", self.power),
+            PositionDecay::Exponential { scale } => write!(f, ", exp(−Δ^{}/{scale})", self.power),
+        }
     }
 }
 

@@ -36,6 +36,9 @@ pub struct Window {
 }
 
 impl Window {
+    /// The largest number in a window: beyond it positions could not be counted.
+    pub const MAX: usize = 1 << 16;
+
     fn new(shape: &[usize], padding: Padding) -> Self {
         let ones = vec![1; shape.len()];
         Window { shape: shape.to_vec(), strides: ones.clone(), dilation: ones, padding }
@@ -73,13 +76,14 @@ impl Window {
 
     /// Number of positions in the window.
     pub fn taps(&self) -> usize {
-        self.shape.iter().product()
+        self.shape.iter().fold(1, |taps, &side| taps.saturating_mul(side))
     }
 
     pub(crate) fn check(&self, layer: &'static str) -> Result<(), Error> {
         let parts = [("shape", &self.shape), ("strides", &self.strides), ("dilation", &self.dilation)];
         for (part, values) in parts {
-            if values.contains(&0) || (part == "shape" && values.is_empty()) {
+            if values.iter().any(|v| !(1..=Window::MAX).contains(v)) || (part == "shape" && values.is_empty())
+            {
                 return Err(Error::WindowPart { layer, part, values: values.clone() });
             }
             if values.len() != self.shape.len() {
@@ -98,7 +102,9 @@ impl Window {
     /// input and output strides, as a transposed convolution does.
     ///
     /// # Errors
-    /// [`Error::WindowSize`] if nothing comes out; [`Error::WindowAxis`] if the window has no such axis.
+    /// [`Error::WindowPart`], [`Error::WindowRank`] for a window that is none; [`Error::WindowAxis`] if it has no such
+    /// axis; [`Error::WindowSize`] if nothing comes out; [`Error::Grid`] for a side of 0 or beyond
+    /// [`Grid::MAX_POSITIONS`].
     pub fn axis(
         &self,
         layer: &'static str,
@@ -106,12 +112,14 @@ impl Window {
         side: usize,
         transposed: bool,
     ) -> Result<AxisTaps, Error> {
+        self.check(layer)?;
+        Grid::new(&[side])?;
         let (Some(&k), Some(&stride), Some(&dilation)) =
             (self.shape.get(axis), self.strides.get(axis), self.dilation.get(axis))
         else {
             return Err(Error::WindowAxis { layer, axis, rank: self.shape.len() });
         };
-        let reach = dilation.saturating_mul(k - 1).saturating_add(1);
+        let reach = dilation * (k - 1) + 1;
         // Positions after spreading the input (transposed), positions out, and padding before the first.
         let (spread, outputs, before) = if transposed {
             let spread = (side - 1) * stride + 1;
@@ -150,8 +158,15 @@ impl Window {
             }
         };
         let sources = (0..k).map(|tap| (0..outputs).map(|output| source(tap, output)).collect()).collect();
-        let centers =
-            (0..outputs).map(|output| (output * step + (reach - 1) / 2).saturating_sub(before)).collect();
+        let center = |output: usize| {
+            if transposed {
+                // The last position under the window, whose padding may reach beyond the last of all.
+                ((output + reach - 1 - before) / stride).min(side - 1)
+            } else {
+                output * stride + (reach - 1) / 2 - before
+            }
+        };
+        let centers = (0..outputs).map(center).collect();
         Ok(AxisTaps { inputs: side, outputs, sources, centers })
     }
 
@@ -178,8 +193,8 @@ pub struct AxisTaps {
     pub outputs: usize,
     /// `sources[tap][output]`: the position that is read, none where padding stands.
     pub sources: Vec<Vec<Option<usize>>>,
-    /// The position under the center of the window of each output; an output of a shorter sample counts as valid if
-    /// this position does.
+    /// The position that decides for each output whether it exists in a shorter sample: that under the center of the
+    /// window, or under its end for a transposed convolution, whose outputs would otherwise read what does not exist.
     pub centers: Vec<usize>,
 }
 

@@ -1,0 +1,276 @@
+//! Networks over positions: convolutions, pooling, attention, graphs, sequences, one pair of samples after another.
+//!
+//! A description is written out for the grid of the inputs ([`op`]), samples are passed through once for their
+//! variances ([`pass`]), and each pair then runs through the stages that come out of it ([`stage`], [`state`]).
+
+mod attend;
+mod op;
+mod pass;
+mod stage;
+mod state;
+
+use ntk_core::{Batch, Grid, KernelBlock, KernelDiag, Which};
+#[cfg(feature = "rayon")]
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
+use crate::Error;
+use crate::plan::Node;
+use op::{Kind, Need, Op};
+use pass::Samples;
+use stage::{Of, Stage, Table};
+use state::State;
+
+/// Bytes of tables that a tile of samples may take.
+const TABLES: usize = 1 << 26;
+
+/// Largest number of samples on one side of a tile.
+const TILE: usize = 32;
+
+/// A network on the grid of the inputs.
+pub(crate) struct Engine {
+    op: Op,
+    /// What is needed of the input.
+    need: Need,
+    tolerance: f64,
+}
+
+/// The samples of a tile: those of the rows, then those of the columns unless they are the same.
+struct Tile<'a> {
+    stage: Stage,
+    rows: Batch<'a>,
+    columns: Option<Batch<'a>>,
+}
+
+/// (i, j, K, Θ) of one pair.
+type Entry = (usize, usize, f64, f64);
+
+impl Engine {
+    /// Writes a network out for the positions and features of a batch.
+    ///
+    /// # Errors
+    /// What does not fit them.
+    pub(crate) fn new(node: &Node, x: Batch<'_>, tolerance: f64) -> Result<Self, Error> {
+        check_tokens(node, x)?;
+        let mut op = op::compile(node, x.positions(), x.features())?;
+        if op.output.positions() != 1 {
+            return Err(Error::Positions { grid: op.output });
+        }
+        let need = op.require(Need { pairs: vec![0; op.output.rank()], own: None, mean: false });
+        Ok(Engine { op, need, tolerance })
+    }
+
+    pub(crate) fn block<'a>(
+        &self,
+        x1: Batch<'a>,
+        x2: Option<Batch<'a>>,
+        which: Which,
+    ) -> Result<KernelBlock, Error> {
+        let shape = (x1.len(), x2.unwrap_or(x1).len());
+        let zeros = |wanted: bool| wanted.then(|| ndarray::Array2::<f64>::zeros(shape));
+        let mut block = KernelBlock { nngp: zeros(which.nngp()), ntk: zeros(which.ntk()) };
+        self.fill(x1, x2, &mut block)?;
+        Ok(block)
+    }
+
+    /// Fills the kernels that are there.
+    pub(crate) fn fill<'a>(
+        &self,
+        x1: Batch<'a>,
+        x2: Option<Batch<'a>>,
+        block: &mut KernelBlock,
+    ) -> Result<(), Error> {
+        let side = self.tile();
+        for i in (0..x1.len()).step_by(side) {
+            let rows = x1.range(i, x1.len().min(i + side));
+            let other = x2.unwrap_or(x1);
+            for j in (if x2.is_none() { i } else { 0 }..other.len()).step_by(side) {
+                let diagonal = x2.is_none() && i == j;
+                let columns = (!diagonal).then(|| other.range(j, other.len().min(j + side)));
+                let tile = self.tile_of(rows, columns)?;
+                for (a, b, k, theta) in
+                    self.entries(&tile, block.ntk.is_some(), |a, b| !diagonal || a <= b)?
+                {
+                    for (kernel, value) in [(&mut block.nngp, k), (&mut block.ntk, theta)] {
+                        if let Some(kernel) = kernel {
+                            kernel[[i + a, j + b]] = value;
+                            if x2.is_none() {
+                                kernel[[j + b, i + a]] = value;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn diag(&self, x: Batch<'_>, which: Which) -> Result<KernelDiag, Error> {
+        let zeros = |wanted: bool| wanted.then(|| ndarray::Array1::<f64>::zeros(x.len()));
+        let mut diag = KernelDiag { nngp: zeros(which.nngp()), ntk: zeros(which.ntk()) };
+        let side = self.tile();
+        for i in (0..x.len()).step_by(side) {
+            let tile = self.tile_of(x.range(i, x.len().min(i + side)), None)?;
+            for (a, _, k, theta) in self.entries(&tile, which.ntk(), |a, b| a == b)? {
+                for (kernel, value) in [(&mut diag.nngp, k), (&mut diag.ntk, theta)] {
+                    if let Some(kernel) = kernel {
+                        kernel[i + a] = value;
+                    }
+                }
+            }
+        }
+        Ok(diag)
+    }
+
+    /// The error bound that quadrature reaches for these samples.
+    pub(crate) fn quadrature_error(&self, x: Batch<'_>) -> Result<f64, Error> {
+        Ok(self.tile_of(x, None)?.stage.quadrature_error())
+    }
+
+    /// Samples on one side of a tile, so that its tables stay within bounds.
+    fn tile(&self) -> usize {
+        (TABLES / self.op.table_bytes().max(1)).clamp(1, TILE)
+    }
+
+    fn tile_of<'a>(&self, rows: Batch<'a>, columns: Option<Batch<'a>>) -> Result<Tile<'a>, Error> {
+        let grid = rows.positions();
+        let batches = [Some(rows), columns];
+        let all =
+            || batches.into_iter().flatten().flat_map(|batch| (0..batch.len()).map(move |i| (batch, i)));
+        let variance =
+            Table::new(grid.positions(), all().flat_map(|(batch, i)| variances(batch, i)).collect());
+        let mean = self
+            .need
+            .mean
+            .then(|| Table::new(grid.positions(), all().flat_map(|(batch, i)| means(batch, i)).collect()));
+        let lengths = rows.lengths().or(columns.and_then(|columns| columns.lengths())).is_some().then(|| {
+            let length = |(batch, i): (Batch<'_>, usize)| batch.lengths().map_or(grid.positions(), |l| l[i]);
+            all().map(length).collect::<Vec<usize>>()
+        });
+        let own = match &self.need.own {
+            Some(reach) if reach.iter().any(|&r| r > 0) => {
+                all().map(|(batch, i)| input((batch, i), (batch, i), true, false)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let mut samples =
+            Samples { variance, mean, lengths, own, covariances: false, batches, tolerance: self.tolerance };
+        let mut stages = Vec::new();
+        if let Some(lengths) = samples.lengths.clone() {
+            stages.push(samples.mask(&lengths));
+        }
+        stages.push(pass::pass(&self.op, &mut samples)?);
+        stages.extend(pass::covariances(&self.op, &mut samples));
+        Ok(Tile { stage: Stage::Serial(stages), rows, columns })
+    }
+
+    fn entries(
+        &self,
+        tile: &Tile<'_>,
+        ntk: bool,
+        wanted: impl Fn(usize, usize) -> bool,
+    ) -> Result<Vec<Entry>, Error> {
+        let columns = tile.columns.unwrap_or(tile.rows);
+        let offset = tile.columns.map_or(0, |_| tile.rows.len());
+        let pairs: Vec<(usize, usize)> = (0..tile.rows.len())
+            .flat_map(|a| (0..columns.len()).map(move |b| (a, b)))
+            .filter(|&(a, b)| wanted(a, b))
+            .collect();
+        let full = self.need.pairs.iter().any(|&reach| reach > 0);
+        let one = |(a, b): (usize, usize)| -> Entry {
+            let mut state = input((tile.rows, a), (columns, b), full, ntk);
+            tile.stage.run(&mut state, Of { i: a, j: offset + b, same: offset == 0 && a == b });
+            (a, b, state.values[0], state.ntk.first().copied().unwrap_or(0.0))
+        };
+        #[cfg(feature = "rayon")]
+        let entries: Vec<Entry> = pairs.into_par_iter().map(one).collect();
+        #[cfg(not(feature = "rayon"))]
+        let entries: Vec<Entry> = pairs.into_iter().map(one).collect();
+        match entries.iter().flat_map(|&(_, _, k, theta)| [k, theta]).find(|value| !value.is_finite()) {
+            Some(value) => Err(Error::Overflow { at: "net".to_owned(), value }),
+            None => Ok(entries),
+        }
+    }
+}
+
+impl Op {
+    /// Bytes of the tables of one sample.
+    fn table_bytes(&self) -> usize {
+        let own = |grid: &Grid| match &self.need.own {
+            Some(reach) if reach.iter().any(|&r| r > 0) => grid.positions() * grid.positions(),
+            _ => 0,
+        };
+        let here = 8 * (8 * self.output.positions() + own(&self.output));
+        let parts: usize = match &self.kind {
+            Kind::Serial(ops) | Kind::Product(ops) | Kind::Join { ops, .. } => {
+                ops.iter().map(Op::table_bytes).sum()
+            }
+            Kind::Sum { ops, .. } => ops.iter().map(|(_, op)| op.table_bytes()).sum(),
+            Kind::Attention { .. } => 8 * 4 * self.input.positions() * self.input.positions(),
+            _ => 0,
+        };
+        here + parts
+    }
+}
+
+/// E u² at each position of a sample: ‖x‖²/d, and 1 for a token.
+fn variances(batch: Batch<'_>, sample: usize) -> Vec<f64> {
+    if batch.token_ids().is_some() {
+        return vec![1.0; batch.positions().positions()];
+    }
+    let d = batch.features();
+    let square = |x: &[f64]| x.iter().map(|v| v * v).sum::<f64>() / d as f64;
+    row(batch, sample).chunks_exact(d).map(square).collect()
+}
+
+/// The mean over the channels at each position of a sample.
+fn means(batch: Batch<'_>, sample: usize) -> Vec<f64> {
+    if batch.token_ids().is_some() {
+        return vec![0.0; batch.positions().positions()];
+    }
+    let d = batch.features();
+    row(batch, sample).chunks_exact(d).map(|x| x.iter().sum::<f64>() / d as f64).collect()
+}
+
+fn row(batch: Batch<'_>, sample: usize) -> Vec<f64> {
+    batch.values().row(sample).to_vec()
+}
+
+/// The distances between two samples, without tangent kernel: ½‖x_p − y_r‖²/d.
+fn input((x, i): (Batch<'_>, usize), (y, j): (Batch<'_>, usize), full: bool, ntk: bool) -> State {
+    let positions = x.positions().positions();
+    let count = if full { positions * positions } else { positions };
+    let ntk = vec![0.0; if ntk { count } else { 0 }];
+    let mut state = State { positions, full, covariances: false, values: vec![0.0; count], ntk };
+    match (x.token_ids(), y.token_ids()) {
+        (Some(a), Some(b)) => {
+            state.each(|p, r, value, _| *value = f64::from(u8::from(a[[i, p]] != b[[j, r]])));
+        }
+        _ => {
+            let (a, b, d) = (row(x, i), row(y, j), x.features());
+            state.each(|p, r, value, _| {
+                let (u, v) = (&a[p * d..(p + 1) * d], &b[r * d..(r + 1) * d]);
+                let square: f64 = u.iter().zip(v).map(|(u, v)| (u - v) * (u - v)).sum();
+                *value = 0.5 * square / d as f64;
+            });
+        }
+    }
+    state
+}
+
+/// Tokens need an embedding, and an embedding tokens.
+fn check_tokens(node: &Node, x: Batch<'_>) -> Result<(), Error> {
+    let tokens = x.token_ids().is_some();
+    match node {
+        Node::Serial(nodes) => nodes.first().map_or(Ok(()), |node| check_tokens(node, x)),
+        Node::Sum { nodes, .. } | Node::Product(nodes) | Node::Join { nodes, .. } => {
+            nodes.iter().try_for_each(|node| check_tokens(node, x))
+        }
+        Node::Concat(nodes) => nodes.iter().try_for_each(|(_, node)| check_tokens(node, x)),
+        Node::Embedding { .. } if !tokens => {
+            Err(Error::Tokens { layer: "embedding", at: "net".to_owned(), found: "numbers" })
+        }
+        Node::Embedding { .. } => Ok(()),
+        _ if tokens => Err(Error::Tokens { layer: "a layer", at: "net".to_owned(), found: "tokens" }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,500 @@
+//! One pass over the samples before the pairs: variances, means and lengths at every position, and the covariances of
+//! a sample with itself where a variance depends on them; whatever can fail fails here.
+
+use std::sync::Arc;
+
+use ntk_core::{Activation, AxisMap, AxisTaps, Batch, Padding, Pooling};
+#[cfg(feature = "rayon")]
+use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
+
+use super::op::{Kind, Numbers, Op, Reach};
+use super::stage::{Correction, Maps, Of, Stage, Table};
+use super::state::State;
+use crate::dual::{self, Prepared};
+use crate::{DualActivation, Error};
+
+/// What is known of the samples at one place of the network.
+#[derive(Clone)]
+pub(crate) struct Samples<'a> {
+    /// Variances; of no use once states are covariances.
+    pub(crate) variance: Table,
+    /// Means over the channels; none where they are zero or nobody asks.
+    pub(crate) mean: Option<Table>,
+    /// Positions that exist; none if all do.
+    pub(crate) lengths: Option<Vec<usize>>,
+    /// Distances of each sample with itself; empty where none but those of a position with itself are read.
+    pub(crate) own: Vec<State>,
+    /// Whether states are covariances from here on.
+    pub(crate) covariances: bool,
+    /// The samples as they came, for what belongs to them.
+    pub(crate) batches: [Option<Batch<'a>>; 2],
+    pub(crate) tolerance: f64,
+}
+
+impl Samples<'_> {
+    fn count(&self) -> usize {
+        self.variance.samples()
+    }
+
+    /// Carries the covariances of each sample with itself through a stage.
+    fn advance(&mut self, stage: &Stage) {
+        let one = |(i, own): (usize, &mut State)| stage.run(own, Of { i, j: i, same: true });
+        #[cfg(feature = "rayon")]
+        self.own.par_iter_mut().enumerate().for_each(one);
+        #[cfg(not(feature = "rayon"))]
+        self.own.iter_mut().enumerate().for_each(one);
+    }
+
+    fn check_finite(&self, at: &str) -> Result<(), Error> {
+        match self.variance.all().iter().find(|q| !q.is_finite()) {
+            Some(&value) => Err(Error::Overflow { at: at.to_owned(), value }),
+            None => Ok(()),
+        }
+    }
+
+    /// Clears the positions beyond the length of each sample.
+    pub(crate) fn mask(&mut self, lengths: &[usize]) -> Stage {
+        let positions = self.variance.positions();
+        let mask = Stage::Mask { lengths: lengths.to_vec(), variance: self.variance.clone() };
+        self.advance(&mask);
+        let masked = |table: &Table| {
+            let values = table.all().iter().enumerate();
+            let value = |(k, &v): (usize, &f64)| if k % positions < lengths[k / positions] { v } else { 0.0 };
+            Table::new(positions, values.map(value).collect())
+        };
+        self.variance = masked(&self.variance);
+        self.mean = self.mean.as_ref().map(masked);
+        mask
+    }
+
+    /// The edges of the graph of a sample.
+    fn edges(&self, sample: usize) -> Option<Vec<(usize, usize, f64)>> {
+        let rows = self.batches[0].map_or(0, |batch| batch.len());
+        let (batch, sample) = match sample.checked_sub(rows) {
+            Some(sample) => (self.batches[1]?, sample),
+            None => (self.batches[0]?, sample),
+        };
+        Some(batch.graphs()?.edges(sample))
+    }
+}
+
+/// Evaluates an op for the samples, which become those of its output.
+///
+/// # Errors
+/// What has no limit for these samples.
+pub(crate) fn pass(op: &Op, samples: &mut Samples<'_>) -> Result<Stage, Error> {
+    let before = samples.lengths.clone();
+    let stage = unmasked(op, samples)?;
+    if !op.need.own.as_ref().is_some_and(wide) {
+        samples.own.clear();
+    }
+    if let (Some(_), Some(lengths), false) = (before, &samples.lengths, matches!(op.kind, Kind::Serial(_))) {
+        if matches!(op.kind, Kind::Flatten | Kind::Mix { global: Some(_), .. }) {
+            samples.lengths = None;
+            return Ok(stage);
+        }
+        let mask = samples.mask(&lengths.clone());
+        return Ok(Stage::Serial(vec![stage, mask]));
+    }
+    Ok(stage)
+}
+
+fn unmasked(op: &Op, samples: &mut Samples<'_>) -> Result<Stage, Error> {
+    let at = &op.at;
+    let stage = match &op.kind {
+        Kind::Affine(numbers) | Kind::Embedding(numbers) => {
+            let stage = Stage::Affine { numbers: *numbers, variance: samples.variance.clone() };
+            samples.advance(&stage);
+            samples.variance = samples.variance.map(|q| numbers.weight * q + numbers.bias);
+            samples.mean = None;
+            stage
+        }
+        Kind::Conv { numbers, axes, local, padding, transposed, .. } => {
+            if let Some(lengths) = &mut samples.lengths {
+                let remedy = match (transposed, local, padding) {
+                    (false, false, Padding::Same | Padding::Valid) => None,
+                    (_, true, _) => Some("weights of its own at every position have no use beyond a length"),
+                    _ => Some("pad with zeros, and do not transpose"),
+                };
+                if let Some(remedy) = remedy {
+                    return Err(Error::Lengths { layer: "conv".to_owned(), at: at.clone(), remedy });
+                }
+                shorten(lengths, axes);
+            }
+            let taps = Arc::new(taps(axes));
+            let variance = samples.variance.clone();
+            samples.variance = averaged(&variance, &taps, *numbers);
+            samples.mean = None;
+            let stage = |local, spread: bool| {
+                let spread = spread.then(|| samples.variance.clone());
+                Stage::Conv {
+                    numbers: *numbers,
+                    taps: Arc::clone(&taps),
+                    local,
+                    variance: variance.clone(),
+                    spread,
+                }
+            };
+            let (pairs, own) = (stage(*local, *local && wide(&op.need.pairs)), stage(*local, *local));
+            if *local && op.need.own.as_ref().is_some_and(wide) {
+                // From here on positions of a sample are read together that were not before.
+                samples.own = (0..samples.count()).map(|_| State::same(variance.positions())).collect();
+            }
+            samples.advance(&own);
+            pairs
+        }
+        Kind::Activation { phi, rule } => {
+            let q = samples.variance.all();
+            let prepared = prepare(phi, rule.as_ref(), q, samples.tolerance)?;
+            let positions = samples.variance.positions();
+            let after = Table::new(positions, prepared.variances().0.to_vec());
+            if op.need.mean {
+                let mean = dual::means(phi, q)
+                    .ok_or_else(|| Error::NotCentered { layer: "layer_norm".to_owned(), at: at.clone() })?;
+                samples.mean =
+                    Some(Table::new(positions, mean)).filter(|mean| mean.all().iter().any(|&m| m != 0.0));
+            }
+            let before = samples.variance.map(f64::sqrt);
+            samples.variance = after.clone();
+            let stage = Stage::Activation { prepared, before, after: after.map(f64::sqrt) };
+            samples.advance(&stage);
+            stage
+        }
+        Kind::LayerNorm { epsilon, groups, center } => layer_norm(at, *epsilon, groups, *center, samples)?,
+        Kind::Dropout { keep } => {
+            let stage = Stage::Dropout { keep: *keep, variance: samples.variance.clone() };
+            samples.advance(&stage);
+            samples.variance = samples.variance.map(|q| q / keep);
+            stage
+        }
+        Kind::Custom(rule) => {
+            let variance = samples.variance.clone();
+            samples.variance = variance.map(|q| rule.variance(q));
+            samples.mean = None;
+            let (before, after) = (variance.map(f64::sqrt), samples.variance.map(f64::sqrt));
+            let stage = Stage::Custom { rule: Arc::clone(rule), variance, before, after };
+            samples.advance(&stage);
+            stage
+        }
+        Kind::Mix { map, global, axes, name, .. } => {
+            let maps = match (global, &mut samples.lengths) {
+                (_, None) => Maps::Shared(map.clone()),
+                (Some(pooling), Some(lengths)) => {
+                    let row = |length: usize| {
+                        let weight = if *pooling == Pooling::Sum { 1.0 } else { 1.0 / length as f64 };
+                        AxisMap { inputs: map.inputs, rows: vec![(0..length).map(|p| (p, weight)).collect()] }
+                    };
+                    Maps::Each(lengths.iter().map(|&length| row(length)).collect())
+                }
+                (None, Some(lengths)) => {
+                    let Some(axes) = axes else {
+                        let remedy = "use it on samples of one length, or after a global pool";
+                        return Err(Error::Lengths { layer: (*name).to_owned(), at: at.clone(), remedy });
+                    };
+                    shorten(lengths, axes);
+                    Maps::Shared(map.clone())
+                }
+            };
+            mix(op, maps, samples)
+        }
+        Kind::Aggregate { axis } => {
+            let sides = op.input.sides();
+            let maps: Option<Vec<AxisMap>> = (0..samples.count())
+                .map(|sample| {
+                    let mut nodes = AxisMap { inputs: sides[*axis], rows: vec![Vec::new(); sides[*axis]] };
+                    for (from, to, weight) in samples.edges(sample)? {
+                        if from < sides[*axis] && to < sides[*axis] {
+                            nodes.rows[to].push((from, weight));
+                        }
+                    }
+                    let maps: Vec<AxisMap> = sides
+                        .iter()
+                        .enumerate()
+                        .map(|(k, &side)| if k == *axis { nodes.clone() } else { AxisMap::identity(side) })
+                        .collect();
+                    Some(AxisMap::product(&maps))
+                })
+                .collect();
+            mix(op, Maps::Each(maps.ok_or_else(|| Error::NoGraphs { at: at.clone() })?), samples)
+        }
+        Kind::Flatten => {
+            let stage = Stage::Flatten;
+            samples.own.clear();
+            let mean = |table: &Table| {
+                let n = table.positions();
+                Table::new(1, table.all().chunks_exact(n).map(|q| q.iter().sum::<f64>() / n as f64).collect())
+            };
+            samples.variance = mean(&samples.variance);
+            samples.mean = samples.mean.as_ref().map(mean);
+            stage
+        }
+        Kind::Attention { attention, shares } => super::attend::pass(op, attention, *shares, samples)?,
+        Kind::Serial(ops) => Stage::Serial(ops.iter().map(|op| pass(op, samples)).collect::<Result<_, _>>()?),
+        Kind::Sum { ops, means } => sum(op, ops, *means, samples)?,
+        Kind::Product(ops) => {
+            let ends = branches(ops.iter(), samples)?;
+            samples.mean = means(&ends).into_iter().reduce(|a, b| Some(a?.zip(&b?, |a, b| a * b))).flatten();
+            let variances = ends.iter().map(|(_, end)| end.variance.clone());
+            if let Some(variance) = variances.reduce(|a, b| a.zip(&b, |a, b| a * b)) {
+                samples.variance = variance;
+            }
+            let covariances = ends.iter().all(|(_, end)| end.covariances);
+            let lengths = ends.first().and_then(|(_, end)| end.lengths.clone());
+            let one = |(stage, end): (Stage, Samples<'_>)| (stage, (!covariances).then_some(end.variance));
+            let stage = Stage::Product(ends.into_iter().map(one).collect());
+            samples.advance(&stage);
+            (samples.covariances, samples.lengths) = (covariances, lengths);
+            stage
+        }
+        Kind::Join { axis, ops } => join(op, *axis, ops, samples)?,
+    };
+    if !samples.covariances {
+        samples.check_finite(at)?;
+    }
+    Ok(stage)
+}
+
+/// From distances to covariances, where no variance is read after this op.
+pub(crate) fn covariances(op: &Op, samples: &mut Samples<'_>) -> Option<Stage> {
+    let switch = op.need.own.is_none() && !samples.covariances;
+    switch.then(|| {
+        samples.covariances = true;
+        Stage::Covariances { variance: samples.variance.clone() }
+    })
+}
+
+/// Whether pairs of different positions are needed.
+fn wide(reach: &Reach) -> bool {
+    reach.iter().any(|&r| r > 0)
+}
+
+fn shorten(lengths: &mut [usize], axes: &[AxisTaps]) {
+    if let [axis] = axes {
+        lengths.iter_mut().for_each(|length| *length = axis.valid(*length));
+    }
+}
+
+/// The position that each tap reads for each output of a grid, or the number of positions for padding.
+fn taps(axes: &[AxisTaps]) -> Vec<Vec<u32>> {
+    let mut all: Vec<Vec<Option<usize>>> = vec![vec![Some(0)]];
+    for axis in axes {
+        let extend = |first: &Vec<Option<usize>>, tap: &Vec<Option<usize>>| -> Vec<Option<usize>> {
+            first.iter().flat_map(|p| tap.iter().map(move |r| Some((*p)? * axis.inputs + (*r)?))).collect()
+        };
+        all = all.iter().flat_map(|first| axis.sources.iter().map(move |tap| extend(first, tap))).collect();
+    }
+    let positions: usize = axes.iter().map(|axis| axis.inputs).product();
+    let index = |p: Option<usize>| p.unwrap_or(positions) as u32;
+    all.into_iter().map(|tap| tap.into_iter().map(index).collect()).collect()
+}
+
+fn averaged(q: &Table, taps: &[Vec<u32>], numbers: Numbers) -> Table {
+    let outputs = taps.first().map_or(0, Vec::len);
+    let share = numbers.weight / taps.len() as f64;
+    let one = |sample: usize| {
+        let q = q.of(sample);
+        (0..outputs).map(move |s| {
+            let read = taps.iter().filter_map(|tap| q.get(tap[s] as usize));
+            share * read.sum::<f64>() + numbers.bias
+        })
+    };
+    Table::new(outputs, (0..q.samples()).flat_map(one).collect())
+}
+
+fn mix(op: &Op, maps: Maps, samples: &mut Samples<'_>) -> Stage {
+    let switch = covariances(op, samples);
+    let outputs = maps.of(0).rows.len();
+    let n = samples.count();
+    let table = |of: &dyn Fn(usize, &[(usize, f64)]) -> f64| {
+        let rows = (0..n).flat_map(|sample| maps.of(sample).rows.iter().map(move |row| (sample, row)));
+        Table::new(outputs, rows.map(|(sample, row)| of(sample, row)).collect())
+    };
+    let read = |from: &Table| table(&|sample, row| row.iter().map(|&(p, w)| w * from.of(sample)[p]).sum());
+    samples.mean = samples.mean.as_ref().map(read);
+    let correction = (!samples.covariances).then(|| Correction {
+        weight: table(&|_, row| row.iter().map(|(_, w)| w).sum()),
+        variance: read(&samples.variance),
+        spread: table(&|sample, row| {
+            let Some(own) = samples.own.get(sample) else { return 0.0 };
+            let distance = |p: usize, r: usize| own.values[p * own.positions + r];
+            row.iter().map(|&(p, v)| row.iter().map(|&(r, w)| v * w * distance(p, r)).sum::<f64>()).sum()
+        }),
+    });
+    if let Some(Correction { weight, variance, spread }) = &correction {
+        samples.variance = weight.zip(variance, |w, q| w * q).zip(spread, |q, s| (q - s).max(0.0));
+    }
+    let stage = Stage::Mix { maps, correction };
+    samples.advance(&stage);
+    match switch {
+        Some(switch) => Stage::Serial(vec![switch, stage]),
+        None => stage,
+    }
+}
+
+fn layer_norm(
+    at: &str,
+    epsilon: f64,
+    groups: &[usize],
+    center: bool,
+    samples: &mut Samples<'_>,
+) -> Result<Stage, Error> {
+    let positions = groups.len();
+    let count = groups.iter().max().map_or(0, |group| group + 1);
+    if samples.lengths.is_some() && count != positions {
+        let remedy = "normalize over the channels alone";
+        return Err(Error::Lengths { layer: "layer_norm".to_owned(), at: at.to_owned(), remedy });
+    }
+    // Means over the groups, given back to each position.
+    let grouped = |table: &Table| {
+        let one = |values: &[f64]| {
+            let (mut sum, mut size) = (vec![0.0; count], vec![0.0; count]);
+            for (value, &group) in values.iter().zip(groups) {
+                sum[group] += value;
+                size[group] += 1.0;
+            }
+            groups.iter().map(|&group| sum[group] / size[group]).collect::<Vec<f64>>()
+        };
+        Table::new(positions, table.all().chunks_exact(positions).flat_map(one).collect())
+    };
+    let before = samples.variance.clone();
+    let mean = samples.mean.take().filter(|_| center);
+    let centers = mean.as_ref().map(grouped);
+    let variance = match (&mean, &centers) {
+        (Some(m), Some(c)) => {
+            before.zip(&c.zip(m, |c, m| c * (c - 2.0 * m)), |q, shift| (q + shift).max(0.0))
+        }
+        _ => before,
+    };
+    let scale = grouped(&variance);
+    let valid =
+        |k: usize| samples.lengths.as_ref().is_none_or(|lengths| k % positions < lengths[k / positions]);
+    let zero = scale.all().iter().enumerate().position(|(k, q)| q + epsilon == 0.0 && valid(k));
+    if let Some(k) = zero {
+        return Err(Error::ZeroVariance { at: at.to_owned(), sample: k / positions });
+    }
+    let factor = scale.map(|q| if q + epsilon == 0.0 { 0.0 } else { 1.0 / (q + epsilon).sqrt() });
+    samples.variance = variance.zip(&factor, |q, f| q * f * f);
+    samples.mean = match (&mean, &centers) {
+        (Some(m), Some(c)) => Some(m.zip(c, |m, c| m - c).zip(&factor, |m, f| m * f)),
+        _ => None,
+    };
+    let stage = Stage::LayerNorm {
+        factor,
+        center: centers.zip(mean).map(|(c, m)| [c, m]),
+        before: variance.map(f64::sqrt),
+        after: samples.variance.map(f64::sqrt),
+    };
+    samples.advance(&stage);
+    Ok(stage)
+}
+
+/// Every branch from the same samples.
+fn branches<'a, 'b>(
+    ops: impl Iterator<Item = &'b Op>,
+    samples: &Samples<'a>,
+) -> Result<Vec<(Stage, Samples<'a>)>, Error> {
+    ops.map(|op| {
+        let mut end = samples.clone();
+        let stage = pass(op, &mut end)?;
+        Ok(match covariances(op, &mut end) {
+            Some(switch) => (Stage::Serial(vec![stage, switch]), end),
+            None => (stage, end),
+        })
+    })
+    .collect()
+}
+
+fn means(ends: &[(Stage, Samples<'_>)]) -> Vec<Option<Table>> {
+    ends.iter().map(|(_, end)| end.mean.clone()).collect()
+}
+
+fn sum(op: &Op, ops: &[(f64, Op)], cross: bool, samples: &mut Samples<'_>) -> Result<Stage, Error> {
+    let ends = branches(ops.iter().map(|(_, op)| op), samples)?;
+    let weighted = |tables: Vec<Table>| {
+        let tables = tables.into_iter().zip(ops).map(|(table, (weight, _))| table.map(|v| weight * v));
+        tables.reduce(|a, b| a.zip(&b, |a, b| a + b))
+    };
+    let all: Vec<Table> = means(&ends).into_iter().flatten().collect();
+    let mut variance = weighted(ends.iter().map(|(_, end)| end.variance.clone()).collect());
+    if cross {
+        for (k, a) in all.iter().enumerate() {
+            for b in &all[k + 1..] {
+                variance = variance.map(|q| q.zip(&a.zip(b, |a, b| 2.0 * a * b), |q, ab| q + ab));
+            }
+        }
+    }
+    if let (Some(variance), false) = (variance, op.need.own.is_none()) {
+        samples.variance = variance;
+    }
+    let zero = |mean: Option<Table>| mean.unwrap_or_else(|| samples.variance.map(|_| 0.0));
+    let total = if all.is_empty() { None } else { weighted(means(&ends).into_iter().map(zero).collect()) };
+    let (first, lengths) = match ends.first() {
+        Some((_, end)) => (end.covariances, end.lengths.clone()),
+        None => (samples.covariances, None),
+    };
+    let branches = ops.iter().zip(ends).map(|((weight, _), (stage, _))| (*weight, stage)).collect();
+    let stage = Stage::Sum { branches, means: if cross { all } else { Vec::new() } };
+    samples.advance(&stage);
+    (samples.mean, samples.covariances, samples.lengths) = (total, first, lengths);
+    Ok(stage)
+}
+
+fn join(op: &Op, axis: usize, ops: &[Op], samples: &mut Samples<'_>) -> Result<Stage, Error> {
+    if samples.lengths.is_some() {
+        let remedy = "join samples of one length";
+        return Err(Error::Lengths { layer: "join".to_owned(), at: op.at.clone(), remedy });
+    }
+    let ends = branches(ops.iter(), samples)?;
+    let starts: Vec<usize> = ops.iter().map(|op| op.output.sides()[axis]).collect();
+    let place = |position: usize| {
+        let mut at = op.output.coordinates(position);
+        let mut branch = 0;
+        while at[axis] >= starts[branch] {
+            at[axis] -= starts[branch];
+            branch += 1;
+        }
+        let sides = ops[branch].output.sides();
+        (branch, sides.iter().enumerate().fold(0, |index, (k, side)| index * side + at[k]))
+    };
+    let places: Vec<(usize, usize)> = (0..op.output.positions()).map(place).collect();
+    let gather = |tables: &[Option<Table>]| {
+        let value = |sample: usize| {
+            let places = &places;
+            places.iter().map(move |&(b, at)| tables[b].as_ref().map_or(0.0, |table| table.of(sample)[at]))
+        };
+        Table::new(places.len(), (0..samples.count()).flat_map(value).collect())
+    };
+    let variances: Vec<Option<Table>> = ends.iter().map(|(_, end)| Some(end.variance.clone())).collect();
+    let means = means(&ends);
+    let covariances = ends.iter().all(|(_, end)| end.covariances);
+    let variance = (!covariances).then(|| gather(&variances));
+    let mean = means.iter().any(Option::is_some).then(|| gather(&means));
+    let stage = Stage::Join {
+        branches: ends.into_iter().map(|(stage, _)| stage).collect(),
+        places,
+        variance: variance.clone(),
+        means,
+    };
+    samples.advance(&stage);
+    (samples.mean, samples.covariances) = (mean, covariances);
+    if let Some(variance) = variance {
+        samples.variance = variance;
+    }
+    Ok(stage)
+}
+
+/// The dual of an activation for all samples and positions.
+fn prepare(
+    phi: &Activation,
+    rule: Option<&Arc<dyn DualActivation>>,
+    q: &[f64],
+    tolerance: f64,
+) -> Result<Box<dyn Prepared>, Error> {
+    match rule {
+        None => dual::prepare(phi, q, q, tolerance),
+        Some(rule) => match rule.as_function() {
+            Some(function) => function.prepare(q, q),
+            None => crate::pass::custom(phi, rule, &[q.to_vec(), q.to_vec()]),
+        },
+    }
+}
