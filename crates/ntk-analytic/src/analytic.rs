@@ -11,7 +11,7 @@ use crate::pass::{self, Request, Sides, Stage};
 use crate::plan::{self, Node};
 use crate::row::{self, Place, RUN, Scratch};
 use crate::spatial::Engine;
-use crate::{Error, Rules};
+use crate::{Error, Precision, Rules};
 
 /// Rows and columns of a tile: its Gram product and its results fit the second-level cache.
 const TILE: usize = RUN;
@@ -33,14 +33,22 @@ const SQUARE: usize = 32;
 pub struct Analytic {
     net: Net,
     node: Node,
-    tolerance: f64,
+    settings: Settings,
+}
+
+/// What [`Rules`] say about the evaluation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) tolerance: f64,
+    pub(crate) precision: Precision,
+    pub(crate) memory: Option<usize>,
 }
 
 impl std::fmt::Debug for Analytic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Analytic")
             .field("net", &self.net)
-            .field("tolerance", &self.tolerance)
+            .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
 }
@@ -62,7 +70,9 @@ impl Analytic {
     /// As [`Analytic::new`].
     pub fn with_rules(net: Net, rules: &Rules) -> Result<Self, Error> {
         let node = plan::plan(&net, rules)?;
-        Ok(Analytic { net, node, tolerance: rules.tolerance.unwrap_or(TOLERANCE) })
+        let Rules { tolerance, precision, memory, .. } = *rules;
+        let settings = Settings { tolerance: tolerance.unwrap_or(TOLERANCE), precision, memory };
+        Ok(Analytic { net, node, settings })
     }
 
     /// The network.
@@ -89,6 +99,30 @@ impl Analytic {
         }
     }
 
+    /// The share of each layer with parameters in the tangent kernel, in the order of the layers, with its path.
+    /// x₁: (n₁, …), x₂: (n₂, …) → (n₁, n₂) each; they add up to the tangent kernel. One evaluation a layer.
+    ///
+    /// # Errors
+    /// As [`KernelFn::block`].
+    pub fn ntk_layers(&self, x1: Batch<'_>, x2: Batch<'_>) -> Result<Vec<(String, Array2<f64>)>, Error> {
+        let mut paths = Vec::new();
+        self.node.clone().trained(&mut |path, _| {
+            paths.push(path.strip_prefix("net.").unwrap_or("").to_owned());
+        });
+        let share = |(k, path): (usize, String)| {
+            let (mut node, mut layer) = (self.node.clone(), 0);
+            node.trained(&mut |_, trained| {
+                if layer != k {
+                    trained.freeze();
+                }
+                layer += 1;
+            });
+            let one = Analytic { net: self.net.clone(), node, settings: self.settings };
+            Ok((path, one.block(x1, x2, Which::Ntk)?.ntk.unwrap_or_default()))
+        };
+        paths.into_iter().enumerate().map(share).collect()
+    }
+
     /// The error bound that quadrature reaches in the worst activation for these inputs, relative to √(V₁₁V₂₂) and
     /// √(S₁₁S₂₂) of its dual; 0 where all duals have closed forms.
     ///
@@ -108,7 +142,7 @@ impl Analytic {
             return Ok(None);
         }
         self.net.output_shape(&x.shape()?)?;
-        Engine::new(&self.node, x, self.tolerance).map(Some)
+        Engine::new(&self.node, x, self.settings).map(Some)
     }
 
     fn evaluate(
@@ -120,7 +154,7 @@ impl Analytic {
         self.net.output_shape(&ntk_core::Shape::vector(features))?;
         let other = columns.as_ref().unwrap_or(&rows);
         let mut q: Sides = [rows.variance.clone(), other.variance.clone()];
-        let stage = pass::pass(&self.node, &mut q, &Request { features, tolerance: self.tolerance })?;
+        let stage = pass::pass(&self.node, &mut q, &Request { features, tolerance: self.settings.tolerance })?;
         Ok(Evaluated { stage, roots: pass::roots(&q), rows, columns })
     }
 }

@@ -147,6 +147,22 @@ pub enum Error {
         /// The number given.
         value: f64,
     },
+    /// A request that does not fit the bound on memory.
+    #[error(
+        "{rows} × {columns} samples need {needed} bytes and may take {budget}: {remedy}"
+    )]
+    Memory {
+        /// Rows asked for.
+        rows: usize,
+        /// Columns asked for.
+        columns: usize,
+        /// Bytes at the peak.
+        needed: usize,
+        /// Bytes allowed.
+        budget: usize,
+        /// The number of samples that would fit, or that not even one does.
+        remedy: String,
+    },
     /// A variance that left the range of a double.
     #[error(
         "the variance after {at} is {value}, not a finite number: lower the weight variances of the network"

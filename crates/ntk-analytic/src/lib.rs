@@ -38,4 +38,4 @@ pub use ntk_core;
 pub use analytic::Analytic;
 pub use dual::{Cov2, Dual, DualActivation, FunctionDual, dual};
 pub use error::Error;
-pub use rules::{LayerRule, Pair, Rules};
+pub use rules::{LayerRule, Pair, Precision, Rules};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ntk_core::{
     Activation, Attention, Axes, ConvKind, Groups, Law, Layer, Mean, Net, NetKind, Parameterization,
-    PositionCombine, Width, Window,
+    PositionCombine, Rate, Width, Window,
 };
 
 use crate::{DualActivation, Error, LayerRule, Rules};
@@ -45,6 +45,7 @@ pub(crate) enum Node {
         groups: Groups,
     },
     Embedding {
+        at: String,
         affine: Affine,
     },
     Activation {
@@ -125,19 +126,20 @@ impl Node {
         }
     }
 
-    /// Calls `f` with every affine map, in the order of the layers.
-    pub(crate) fn affines(&mut self, f: &mut impl FnMut(&str, AffineMut<'_>)) {
+    /// Calls `f` with the path and the parameters of every layer that has some, in their order.
+    pub(crate) fn trained(&mut self, f: &mut impl FnMut(&str, Trained<'_>)) {
         match self {
-            Node::Affine { at, affine } | Node::Conv { at, affine, .. } => f(at, AffineMut::Affine(affine)),
-            Node::Embedding { affine } => f("embedding", AffineMut::Affine(affine)),
-            Node::Attention { at, attention, .. } => f(at, AffineMut::Attention(attention)),
+            Node::Affine { at, affine } | Node::Conv { at, affine, .. } | Node::Embedding { at, affine } => {
+                f(at, Trained::Affine(affine));
+            }
+            Node::Attention { at, attention, .. } => f(at, Trained::Attention(attention)),
             Node::Serial(nodes)
             | Node::Sum { nodes, .. }
             | Node::Product(nodes)
             | Node::Join { nodes, .. } => {
-                nodes.iter_mut().for_each(|node| node.affines(f));
+                nodes.iter_mut().for_each(|node| node.trained(f));
             }
-            Node::Concat(nodes) => nodes.iter_mut().for_each(|(_, node)| node.affines(f)),
+            Node::Concat(nodes) => nodes.iter_mut().for_each(|(_, node)| node.trained(f)),
             Node::Activation { .. }
             | Node::Custom { .. }
             | Node::LayerNorm { .. }
@@ -150,10 +152,20 @@ impl Node {
     }
 }
 
-/// Parameters that may be frozen.
-pub(crate) enum AffineMut<'a> {
+/// What learns in a layer.
+pub(crate) enum Trained<'a> {
     Affine(&'a mut Affine),
     Attention(&'a mut Attention),
+}
+
+impl Trained<'_> {
+    /// Takes the layer out of the tangent kernel.
+    pub(crate) fn freeze(self) {
+        match self {
+            Trained::Affine(affine) => (affine.direct, affine.bias_direct) = (0.0, 0.0),
+            Trained::Attention(attention) => attention.rate = Rate::FROZEN,
+        }
+    }
 }
 
 /// A number of channels as a linear form in the number of input features d and the width n.
@@ -355,7 +367,7 @@ fn resolve_layer(layer: &Layer, rules: &Rules, at: &str, here: &mut Here) -> Res
             if here.depth > 0 {
                 return Err(Error::LateEmbedding { at });
             }
-            Node::Embedding { affine: resolve_affine(affine, *width, Channels::of(Width::Fixed(1)), &at)? }
+            Node::Embedding { affine: resolve_affine(affine, *width, Channels::of(Width::Fixed(1)), &at)?, at }
         }
         Layer::Attention(attention) => {
             let shares = match attention.position.map(|position| position.combine) {

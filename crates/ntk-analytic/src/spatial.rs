@@ -14,6 +14,7 @@ use ntk_core::{Batch, Grid, KernelBlock, KernelDiag, Which};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::Error;
+use crate::analytic::Settings;
 use crate::plan::Node;
 use op::{Kind, Need, Op};
 use pass::Samples;
@@ -31,7 +32,7 @@ pub(crate) struct Engine {
     op: Op,
     /// What is needed of the input.
     need: Need,
-    tolerance: f64,
+    settings: Settings,
 }
 
 /// The samples of a tile: those of the rows, then those of the columns unless they are the same.
@@ -49,14 +50,14 @@ impl Engine {
     ///
     /// # Errors
     /// What does not fit them.
-    pub(crate) fn new(node: &Node, x: Batch<'_>, tolerance: f64) -> Result<Self, Error> {
+    pub(crate) fn new(node: &Node, x: Batch<'_>, settings: Settings) -> Result<Self, Error> {
         check_tokens(node, x)?;
         let mut op = op::compile(node, x.positions(), x.features())?;
         if op.output.positions() != 1 {
             return Err(Error::Positions { grid: op.output });
         }
         let need = op.require(Need { pairs: vec![0; op.output.rank()], own: None, mean: false });
-        Ok(Engine { op, need, tolerance })
+        Ok(Engine { op, need, settings })
     }
 
     pub(crate) fn block<'a>(
@@ -153,7 +154,7 @@ impl Engine {
             _ => Vec::new(),
         };
         let mut samples =
-            Samples { variance, mean, lengths, own, covariances: false, batches, tolerance: self.tolerance };
+            Samples { variance, mean, lengths, own, covariances: false, batches, tolerance: self.settings.tolerance };
         let mut stages = Vec::new();
         if let Some(lengths) = samples.lengths.clone() {
             stages.push(samples.mask(&lengths));

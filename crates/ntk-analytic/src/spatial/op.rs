@@ -135,9 +135,9 @@ impl Compiler {
                 self.channels = affine.output;
                 (at.as_str(), kind)
             }
-            Node::Embedding { affine } => {
+            Node::Embedding { at, affine } => {
                 self.channels = affine.output;
-                ("embedding", Kind::Embedding(Numbers::new(affine, 1.0)))
+                (at.as_str(), Kind::Embedding(Numbers::new(affine, 1.0)))
             }
             Node::Conv { at, affine, kind, window, groups } => {
                 let transposed = *kind == ConvKind::Transposed;
