@@ -91,13 +91,36 @@ impl<'a> Batch<'a> {
     }
 
     /// The same samples, of which only the first `lengths[i]` positions of sample i exist.
-    pub fn with_lengths(self, lengths: &'a [usize]) -> Self {
-        Batch { lengths: Some(lengths), ..self }
+    pub fn with_lengths<'b>(self, lengths: &'b [usize]) -> Batch<'b>
+    where
+        'a: 'b,
+    {
+        Batch { lengths: Some(lengths), ..self.reborrow() }
     }
 
     /// The same samples with a graph for each.
-    pub fn with_graphs(self, graphs: Graphs<'a>) -> Self {
-        Batch { graphs: Some(graphs), ..self }
+    pub fn with_graphs<'b>(self, graphs: Graphs<'b>) -> Batch<'b>
+    where
+        'a: 'b,
+    {
+        Batch { graphs: Some(graphs), ..self.reborrow() }
+    }
+
+    /// The same batch for a shorter time, so that batches of several lifetimes fit one list: views of arrays do not
+    /// shrink their lifetimes by themselves.
+    pub fn reborrow<'b>(self) -> Batch<'b>
+    where
+        'a: 'b,
+    {
+        let values = match self.values {
+            Values::Real(values) => Values::Real(values.reborrow()),
+            Values::Tokens(tokens, vocabulary) => Values::Tokens(tokens.reborrow(), vocabulary),
+        };
+        let graphs = self.graphs.map(|graphs| match graphs {
+            Graphs::Dense(a) => Graphs::Dense(a.reborrow()),
+            Graphs::Sparse(edges) => Graphs::Sparse(edges),
+        });
+        Batch { values, graphs, grid: self.grid, lengths: self.lengths }
     }
 
     /// Number of samples n.
@@ -159,19 +182,6 @@ impl<'a> Batch<'a> {
     /// The graphs, if there are any.
     pub fn graphs(&self) -> Option<Graphs<'a>> {
         self.graphs
-    }
-
-    /// The same batch with the lifetime of this borrow, so that batches of several lifetimes fit one list.
-    pub fn reborrow(&self) -> Batch<'_> {
-        let values = match &self.values {
-            Values::Real(values) => Values::Real(values.view()),
-            Values::Tokens(tokens, vocabulary) => Values::Tokens(tokens.view(), *vocabulary),
-        };
-        let graphs = self.graphs.as_ref().map(|graphs| match graphs {
-            Graphs::Dense(a) => Graphs::Dense(a.view()),
-            Graphs::Sparse(edges) => Graphs::Sparse(edges),
-        });
-        Batch { values, grid: self.grid, lengths: self.lengths, graphs }
     }
 
     /// Samples `start..end`.

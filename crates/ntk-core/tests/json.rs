@@ -1,6 +1,10 @@
 //! Networks as files: what is written is read back, and what is wrong is refused with its place.
 
-use ntk_core::{Activation, Affine, Error, Layer, Net, Rate, Variance, Width};
+use ntk_core::{
+    Activation, Affine, Attention, AttentionMask, Axes, ConvKind, Error, Groups, Interpolation, Layer,
+    LogitScaling, Net, Pooling, PositionCombine, PositionDecay, PositionEmbedding, Rate, Span, Variance,
+    Weighting, Width, Window,
+};
 use ntk_testkit::strategies;
 use proptest::prelude::*;
 
@@ -45,13 +49,141 @@ fn what_strategies_leave_out_survives() {
         Net::activation(custom),
         Net::activation(Activation::ExpNormalized { gamma: 0.5, shift: -1.0 }),
         Net::activation(Activation::Hermite { degree: 40 }),
-        Net::layer(Layer::LayerNorm { axes: ntk_core::Axes::Channels, epsilon: 1e-5 }),
+        Net::layer(Layer::LayerNorm { axes: Axes::Channels, epsilon: 1e-5 }),
         Net::layer(Layer::Custom { name: "mine".to_owned(), parameters: vec![f64::MIN_POSITIVE, 0.1 + 0.2] }),
         Net::dense_with(Width::Hidden(1.0 / 3.0), free.standard()),
         Net::readout(usize::MAX, Variance::new(f64::MAX).unwrap(), Variance::new(5e-324).unwrap()),
     ] {
         assert_eq!(Net::from_json(&net.to_json()).unwrap(), net, "{net}");
     }
+}
+
+/// Every layer over positions, each choice of each argument in one of them.
+fn layers_over_positions() -> Vec<Net> {
+    let affine = Affine::new(Variance::TWO, Variance::ONE);
+    let position = PositionEmbedding {
+        combine: PositionCombine::Concat(Width::Hidden(0.5)),
+        decay: PositionDecay::Exponential { scale: 0.3 },
+        power: 1.5,
+        values: true,
+        ..PositionEmbedding::sum(Variance::TWO)
+    };
+    let inverse = PositionEmbedding {
+        decay: PositionDecay::Inverse { scale: 2.0 },
+        ..PositionEmbedding::sum(Variance::ONE)
+    };
+    let attention = |weighting, mask, position| Attention {
+        width: Width::Fixed(4),
+        heads: Width::Hidden(2.0),
+        bias: Variance::ONE,
+        rate: Rate::FROZEN,
+        scaling: LogitScaling::InverseRoot,
+        weighting,
+        mask,
+        position,
+        ..Attention::default()
+    };
+    let embedding =
+        Affine { weight_rate: Rate::new(0.3).unwrap(), ..Affine::new(Variance::TWO, Variance::ZERO) };
+    let spans = vec![Span::ALL, Span { start: Some(-3), stop: None, step: -2 }];
+    let layer = Net::layer;
+    vec![
+        Net::conv(Window::same(&[3, 3]), Variance::TWO, Variance::ZERO),
+        Net::conv_with(
+            ConvKind::Local,
+            Width::Fixed(3),
+            affine.standard(),
+            Window::valid(&[2]),
+            Groups::Count(1),
+        ),
+        Net::conv_with(
+            ConvKind::Transposed,
+            Width::HIDDEN,
+            affine.frozen(),
+            Window::circular(&[2]).strides(&[2]),
+            Groups::Count(1),
+        ),
+        Net::conv_with(
+            ConvKind::Shared,
+            Width::Fixed(4),
+            affine,
+            Window::same(&[2]).dilation(&[3]),
+            Groups::Count(2),
+        ),
+        Net::conv_with(ConvKind::Shared, Width::HIDDEN, affine, Window::same(&[1, 2, 3]), Groups::Depthwise),
+        Net::average_pool(Window::blocks(&[2, 2])),
+        layer(Layer::Pool { pooling: Pooling::EdgeAverage, window: Window::same(&[2]) }),
+        layer(Layer::Pool { pooling: Pooling::Sum, window: Window::circular(&[2]) }),
+        Net::global_average_pool(),
+        layer(Layer::GlobalPool { pooling: Pooling::Sum }),
+        Net::flatten(),
+        layer(Layer::Index { spans }),
+        layer(Layer::Index { spans: vec![] }),
+        layer(Layer::Resize { sides: vec![None, Some(4)], interpolation: Interpolation::Nearest }),
+        layer(Layer::Resize { sides: vec![Some(1)], interpolation: Interpolation::Linear }),
+        layer(Layer::Linear { axis: 1, rows: vec![vec![0.1, -0.0], vec![f64::MAX, 5e-324]], remove: false }),
+        layer(Layer::Linear { axis: 0, rows: vec![vec![1.0]], remove: true }),
+        layer(Layer::Aggregate { axis: 2 }),
+        Net::embedding(Variance::TWO),
+        layer(Layer::Embedding { width: Width::Fixed(7), affine: embedding.standard() }),
+        Net::attention(Attention::default()),
+        Net::attention(attention(Weighting::Identity, AttentionMask::Causal, None)),
+        Net::attention(attention(Weighting::Abs, AttentionMask::Local(3), Some(position))),
+        Net::attention(attention(Weighting::Relu, AttentionMask::CausalLocal(0), Some(inverse))),
+        layer(Layer::LayerNorm { axes: Axes::All, epsilon: 0.0 }),
+        layer(Layer::LayerNorm { axes: Axes::With(vec![0, 2]), epsilon: 1e-3 }),
+        Net::join(0, [Net::identity(), Net::flatten()]),
+        Net::join(1, [Net::join(0, [Net::identity(), Net::identity()]), Net::flatten()]),
+    ]
+}
+
+#[test]
+fn every_layer_over_positions_survives() {
+    for net in layers_over_positions() {
+        assert_eq!(Net::from_json(&net.to_json()).unwrap(), net, "{net}");
+    }
+    let all = Net::serial(layers_over_positions());
+    assert_eq!(Net::from_json(&all.to_json()).unwrap(), all);
+}
+
+#[test]
+fn a_misspelt_field_of_any_layer_is_refused() {
+    // A field renamed in the file is unknown, wherever it stands.
+    for net in layers_over_positions() {
+        let text = net.to_json();
+        let fields = text.match_indices("\": ").map(|(end, _)| end);
+        for end in
+            fields.filter(|&end| !text[..end].ends_with("\"version") && !text[..end].ends_with("\"net"))
+        {
+            let renamed = format!("{}x{}", &text[..end], &text[end..]);
+            let error = Net::from_json(&renamed).unwrap_err().to_string();
+            assert!(
+                error.contains("unknown field") || error.contains("unknown variant"),
+                "{error}\n{renamed}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_convolution_is_as_short_as_it_can_be() {
+    let net = Net::conv(Window::same(&[3, 3]), Variance::TWO, Variance::ZERO);
+    let affine = r#"{"width": {"hidden": 1}, "weight": 2, "bias": 0}"#;
+    let text = |conv: &str| format!(r#"{{"version": 1, "net": {{"conv": {{{conv}, "affine": {affine}}}}}}}"#);
+    let short = r#""window": {"shape": [3, 3], "padding": "same"}"#;
+    assert_eq!(Net::from_json(&text(short)).unwrap(), net);
+    let long = r#""kind": "shared", "groups": {"count": 1}, "window": {"shape": [3, 3], "strides": [1, 1], "dilation": [1, 1], "padding": "same"}"#;
+    assert_eq!(Net::from_json(&text(long)).unwrap(), net);
+    assert!(!net.to_json().contains("strides") && !net.to_json().contains("groups"));
+}
+
+#[test]
+fn a_number_that_is_none_is_not_read_back() {
+    let rows = vec![vec![1.0, f64::NAN]];
+    let text = Net::layer(Layer::Linear { axis: 0, rows, remove: false }).to_json();
+    assert!(
+        matches!(Net::from_json(&text), Err(Error::Json { path, .. }) if path == "net.linear.rows[0][1]")
+    );
 }
 
 #[test]
@@ -76,7 +208,7 @@ const WIDTH: &str = r#"{"hidden": 1}"#;
 #[test]
 fn what_is_wrong_is_refused_with_its_place() {
     let plain = |net: &str| format!(r#"{{"version": 1, "net": {net}}}"#);
-    let cases: [(String, &str, &str); 28] = [
+    let cases: [(String, &str, &str); 41] = [
         (String::new(), ".", "EOF while parsing a value"),
         ("null".to_owned(), ".", "invalid type: null, expected a document of a version and a net"),
         ("{}".to_owned(), ".", "missing field `version`"),
@@ -91,7 +223,54 @@ fn what_is_wrong_is_refused_with_its_place() {
             "unknown field `author`",
         ),
         (plain(r#""relu""#), "net", "unknown variant `relu`"),
-        (plain(r#"{"conv": {}}"#), "net", "unknown variant `conv`"),
+        (plain(r#"{"convolution": {}}"#), "net", "unknown variant `convolution`"),
+        (plain(r#"{"conv": {}}"#), "net.conv", "missing field `window`"),
+        (plain(r#"{"flatten": {"axis": 1}}"#), "net.flatten.axis", "unknown field `axis`"),
+        (
+            plain(r#"{"pool": {"pooling": "sum", "window": {"shape": [0], "padding": "same"}}}"#),
+            "net",
+            "sum_pool: the shape [0] of a window must be numbers from 1 to 65536, at least one of them",
+        ),
+        (
+            plain(r#"{"pool": {"pooling": "max", "window": {"shape": [2], "padding": "same"}}}"#),
+            "net.pool.pooling",
+            "unknown variant `max`",
+        ),
+        (
+            plain(
+                r#"{"pool": {"pooling": "sum", "window": {"shape": [2], "strides": [1, 1], "padding": "same"}}}"#,
+            ),
+            "net",
+            "sum_pool: the strides [1, 1] must have one number for each axis of the window [2]",
+        ),
+        (
+            plain(r#"{"pool": {"pooling": "sum", "window": {"shape": [-2], "padding": "same"}}}"#),
+            "net.pool.window.shape[0]",
+            "invalid value: integer `-2`",
+        ),
+        (
+            plain(r#"{"index": {"spans": [{"step": 0}]}}"#),
+            "net",
+            "index: step = 0 is out of its domain (not 0)",
+        ),
+        (plain(r#"{"index": {"spans": [{"stop": 3}]}}"#), "net.index.spans[0]", "missing field `step`"),
+        (
+            plain(r#"{"resize": {"sides": [0], "interpolation": "linear"}}"#),
+            "net",
+            "resize: side = 0 is out of its",
+        ),
+        (
+            plain(r#"{"linear": {"axis": 0, "rows": [[1, 2], [3]]}}"#),
+            "net",
+            "linear: rows = 2 is out of its domain (at least one row, all of one positive length)",
+        ),
+        (plain(r#"{"join": {"axis": 0, "nets": []}}"#), "net", "a join needs at least one branch"),
+        (
+            plain(r#"{"embedding": {"width": {"hidden": 1}, "weight": 1, "bias": 2}}"#),
+            "net",
+            "embedding: bias = 2 is out of its domain (0: an embedding has no bias)",
+        ),
+        (plain(r#"{"attention": {"heads": {"fixed": 3}}}"#), "net.attention", "missing field `width`"),
         (plain(r#"{"sum": []}"#), "net", "a sum needs at least one branch"),
         (
             plain(r#"{"serial": [{"concat": []}]}"#),
