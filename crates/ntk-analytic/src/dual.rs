@@ -173,6 +173,19 @@ pub(crate) trait Prepared: Send + Sync {
     /// those of the activations, and writes E φ′(u)φ′(v) to `slope` if asked.
     fn row(&self, i: usize, j0: usize, gap: &mut [f64], slope: Option<&mut [f64]>);
 
+    /// The same for pairs of row sample `i0` + k and column sample `j0` + k.
+    fn diagonal(&self, i0: usize, j0: usize, gap: &mut [f64], mut slope: Option<&mut [f64]>) {
+        for k in 0..gap.len() {
+            let slope = slope.as_deref_mut().map(|slope| &mut slope[k..=k]);
+            self.row(i0 + k, j0 + k, &mut gap[k..=k], slope);
+        }
+    }
+
+    /// [(a² + b²)/2, (a − b)²/(a² + b²)] of a·min(x, 0) + b·max(x, 0), which can be fused with other layers.
+    fn arc_cosine(&self) -> Option<[f64; 2]> {
+        None
+    }
+
     /// Bound on the error of value and slope, relative to √(V₁₁V₂₂) and √(S₁₁S₂₂); 0 for a closed form.
     fn error(&self) -> f64 {
         0.0

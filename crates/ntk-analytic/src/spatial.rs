@@ -6,6 +6,8 @@
 mod attend;
 mod op;
 mod pass;
+#[allow(dead_code)] // Called by the engine next.
+mod sheets;
 mod stage;
 mod state;
 

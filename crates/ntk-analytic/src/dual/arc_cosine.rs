@@ -46,6 +46,10 @@ impl ClosedForm<0> for AbRelu {
         let positive = gap.is_sign_positive();
         (if positive { u - cj } else { turned }, half * (1.0 - if positive { ct } else { c - ct }))
     }
+
+    fn arc_cosine(&self) -> Option<[f64; 2]> {
+        Some([self.half, self.c])
+    }
 }
 
 /// 1 for x > 0, ½ at 0: V = (π − θ)/(2π).

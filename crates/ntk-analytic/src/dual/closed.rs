@@ -17,6 +17,11 @@ pub(super) trait ClosedForm<const N: usize>: Send + Sync {
     /// The signed gap of the activations and the slope, from the signed gap of the pre-activations: without branches
     /// where speed matters, since the loop over it is widened.
     fn pair<const FMA: bool>(&self, a: &[f64; N], b: &[f64; N], gap: f64) -> (f64, f64);
+
+    /// [`Prepared::arc_cosine`].
+    fn arc_cosine(&self) -> Option<[f64; 2]> {
+        None
+    }
 }
 
 /// Variances above this, after the scaling of the argument, have no use, and their products overflow.
@@ -89,7 +94,36 @@ impl<F: ClosedForm<N>, const N: usize> Prepared for Closed<F, N> {
             }
         }
     }
+
+    fn diagonal(&self, i0: usize, j0: usize, gap: &mut [f64], mut slope: Option<&mut [f64]>) {
+        let n = gap.len();
+        for start in (0..n).step_by(BLOCK) {
+            let len = BLOCK.min(n - start);
+            let (i, j) = (i0 + start, j0 + start);
+            let block = &mut gap[start..start + len];
+            let slope = slope.as_deref_mut().map(|slope| &mut slope[start..start + len]);
+            match slope {
+                Some(slope) => both_advance(&self.form, &self.rows, i, &self.columns, j, block, slope),
+                None => both_advance(&self.form, &self.rows, i, &self.columns, j, block, &mut [0.0; BLOCK]),
+            }
+        }
+        let zero = |side: &[f64], s: usize| side[s] == 0.0;
+        for (k, gap) in gap.iter_mut().enumerate() {
+            if zero(&self.variances.0, i0 + k) || zero(&self.variances.1, j0 + k) {
+                *gap = 1.0;
+            }
+        }
+    }
+
+    fn arc_cosine(&self) -> Option<[f64; 2]> {
+        self.form.arc_cosine()
+    }
 }
+
+/// Pairs of a diagonal that are worked on together; a shorter rest is filled up, since runs are short.
+const BLOCK: usize = 32;
+/// Numbers in the widest register.
+const LANES: usize = 8;
 
 /// The factors of column j. A loop, since `array::map` is a call that the widened loop would have to make.
 #[inline(always)]
@@ -123,6 +157,45 @@ vectorized! {
             *gap = form.pair::<FMA>(a, &at(&columns, j), *gap).0;
         }
     }
+}
+
+vectorized! {
+    /// The first pairs of BLOCK, in whole registers.
+    fn both_advance[F: ClosedForm<N>, const N: usize][F, N](
+        form: &F,
+        rows: &[Vec<f64>; N],
+        i: usize,
+        columns: &[Vec<f64>; N],
+        j: usize,
+        gap: &mut [f64],
+        slope: &mut [f64],
+    ) {
+        let n = gap.len();
+        let (mut a, mut b) = ([[0.0; BLOCK]; N], [[0.0; BLOCK]; N]);
+        let (mut gaps, mut slopes) = ([1.0; BLOCK], [0.0; BLOCK]);
+        for k in 0..N {
+            a[k][..n].copy_from_slice(&rows[k][i..i + n]);
+            b[k][..n].copy_from_slice(&columns[k][j..j + n]);
+        }
+        gaps[..n].copy_from_slice(gap);
+        for first in (0..n).step_by(LANES) {
+            for k in first..first + LANES {
+                (gaps[k], slopes[k]) = form.pair::<FMA>(&entry(&a, k), &entry(&b, k), gaps[k]);
+            }
+        }
+        gap.copy_from_slice(&gaps[..n]);
+        slope[..n].copy_from_slice(&slopes[..n]);
+    }
+}
+
+/// [`at`] for blocks.
+#[inline(always)]
+fn entry<const N: usize>(blocks: &[[f64; BLOCK]; N], k: usize) -> [f64; N] {
+    let mut factors = [0.0; N];
+    for (factor, block) in factors.iter_mut().zip(blocks) {
+        *factor = block[k];
+    }
+    factors
 }
 
 /// 1 − ω from ω = V₁₂/√(V₁₁V₂₂) ≥ 0 and δᵢ = (Vᵢᵢ − V₁₂)/√(V₁₁V₂₂), without cancellation where V₁₁ = V₂₂, and with an

@@ -24,6 +24,18 @@ pub(crate) const ANGLE: [f64; 18] = [
     2.484236376984012e-6,
 ];
 
+/// acos(1 − u) / (π √u) on [0, 1]; truncation error below 7.9e-9.
+pub(crate) const ANGLE_F32: [f32; 8] = [
+    0.45015815,
+    0.037513915,
+    0.008425663,
+    0.002624209,
+    0.00044531628,
+    0.0011004808,
+    -0.00066149526,
+    0.00039375087,
+];
+
 /// (sin θ − θ cos θ) / (π u^(3/2)), cos θ = 1 − u, on [0, 1]; truncation error below 9.2e-17.
 pub(crate) const LUNE: [f64; 16] = [
     0.3001054387190353,
@@ -43,6 +55,10 @@ pub(crate) const LUNE: [f64; 16] = [
     -1.66143779066992e-6,
     2.8760884544506675e-7,
 ];
+
+/// (sin θ − θ cos θ) / (π u^(3/2)), cos θ = 1 − u, on [0, 1]; truncation error below 5.1e-9.
+pub(crate) const LUNE_F32: [f32; 7] =
+    [0.30010545, 0.015004898, 0.002417276, 0.00052593753, 0.00024001446, -5.9459275e-5, 7.577116e-5];
 
 /// asin(√z) / √z on [0, 0.25]; truncation error below 1.6e-17.
 pub(crate) const ARCSINE: [f64; 13] = [

@@ -1,0 +1,224 @@
+//! `Sheets`: the covariances between all positions of one pair of images, fast.
+//!
+//! Convolutions of stride 1 with shared weights move both positions of a pair together, so the pairs (p, p + δ) of one
+//! offset δ never meet those of another: a sheet of them goes through all layers in the first-level cache.
+//!
+//! Of each pair two numbers travel. The first is the distance D = ½E(u_p − v_p′)² = ½(q_p + q′_p′) − K, which is
+//! linear under a convolution and without a bias, and of which ½(r − r′)² + rr′(1 − ρ), with r = √q, gives the gap
+//! 1 − ρ that [`crate::dual`] maps. The second is the tangent kernel Θ.
+
+mod dense;
+mod kernel;
+mod layout;
+mod program;
+mod real;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+#[cfg(feature = "rayon")]
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
+use crate::dual::Prepared;
+pub(crate) use layout::{Layout, Table};
+use program::{Program, Scratch};
+pub(crate) use real::Real;
+
+/// Distances and tangent kernels of the pairs of positions of two samples; at places outside the grid both are 0.
+#[derive(Clone, Debug)]
+pub(crate) struct Sheets<T> {
+    layout: Arc<Layout>,
+    distance: Vec<T>,
+    /// Empty where it is not asked for.
+    ntk: Vec<T>,
+}
+
+/// One layer, with the numbers of the two samples (row, column) at hand.
+#[derive(Clone, Copy)]
+pub(crate) enum Step<'a, T> {
+    /// A convolution of stride 1 that keeps the grid: D′ = σ_w² A(D), Θ′ = σ_w² A(Θ) + `direct` A(K) + `constant` with
+    /// A the mean over the window. `roots` = √q of the input.
+    Conv { window: [usize; 2], weight: f64, direct: f64, constant: f64, roots: [&'a Table<T>; 2] },
+    /// An activation: `rows` and `columns` are the places of the first positions in the tables of `prepared`; roots of
+    /// the variances before and after it.
+    Activation {
+        prepared: &'a dyn Prepared,
+        rows: usize,
+        columns: usize,
+        input: [&'a Table<T>; 2],
+        output: [&'a Table<T>; 2],
+    },
+    /// A factor for each position of each sample, u_p ← f_p u_p and Θ ← f_p f′_p′ Θ; roots before and after it.
+    Scale { factors: [&'a Table<T>; 2], input: [&'a Table<T>; 2], output: [&'a Table<T>; 2] },
+}
+
+/// Samples as they enter, channel by channel, in the order that sheets read.
+#[derive(Clone, Debug)]
+pub(crate) struct Image {
+    channels: Vec<Vec<f64>>,
+}
+
+impl Image {
+    /// From `channels` numbers at each position, position by position.
+    pub(crate) fn new(layout: &Layout, x: &[f64], channels: usize) -> Self {
+        let channel = |c: usize| {
+            let values: Vec<f64> = x.iter().skip(c).step_by(channels).copied().collect();
+            layout.spread(&values)
+        };
+        Image { channels: (0..channels).map(channel).collect() }
+    }
+}
+
+/// Sheets that one thread takes at a time.
+const CHUNK: usize = 8;
+
+impl<T: Real> Sheets<T> {
+    /// D = Σ_c ½(x_c − y_c)²/C, and Θ = 0 if it is asked for.
+    pub(crate) fn from_input(layout: &Arc<Layout>, x: &Image, y: &Image, ntk: bool) -> Self {
+        let (period, numbers) = (layout.period(), layout.numbers());
+        let mut sheets = Sheets {
+            layout: Arc::clone(layout),
+            distance: vec![T::ZERO; numbers],
+            ntk: vec![T::ZERO; if ntk { numbers } else { 0 }],
+        };
+        let mut work = Input::new(layout, x, y);
+        for (sheet, to) in sheets.distance.chunks_exact_mut(period).enumerate() {
+            work.write(sheet, to);
+            work.clear_outside(sheet, to);
+        }
+        sheets
+    }
+
+    /// The pairs that are kept.
+    pub(crate) fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// Whether tangent kernels travel along.
+    pub(crate) fn has_ntk(&self) -> bool {
+        !self.ntk.is_empty()
+    }
+
+    /// All steps, sheet by sheet, on all threads if `parallel`.
+    pub(crate) fn run(&mut self, steps: &[Step<'_, T>], parallel: bool) {
+        let layout = Arc::clone(&self.layout);
+        let Some(program) = Program::new(&layout, steps) else { return };
+        let period = layout.period();
+        let chunk = CHUNK * period;
+        let mut tangents = self.ntk.chunks_mut(chunk);
+        let items: Vec<_> = self
+            .distance
+            .chunks_mut(chunk)
+            .enumerate()
+            .map(|(k, distance)| (k * CHUNK, distance, tangents.next().unwrap_or_default()))
+            .collect();
+        for_each(
+            parallel,
+            items,
+            || Scratch::new(&layout),
+            |scratch, (first, distance, ntk)| {
+                for (k, distance) in distance.chunks_exact_mut(period).enumerate() {
+                    let ntk = if ntk.is_empty() { &mut [][..] } else { &mut ntk[k * period..][..period] };
+                    let (d, t) = scratch.input(period);
+                    d.copy_from_slice(distance);
+                    if !ntk.is_empty() {
+                        t.copy_from_slice(ntk);
+                    }
+                    program.run(first + k, scratch, distance, ntk);
+                }
+            },
+        );
+    }
+
+    /// Σ D and Σ Θ over all pairs that are inside.
+    pub(crate) fn totals(&self) -> (f64, f64) {
+        let period = self.layout.period();
+        let total = |x: &[T]| x.chunks(period).map(kernel::sum).sum();
+        (total(&self.distance), total(&self.ntk))
+    }
+}
+
+/// Σ D and Σ Θ after all steps, from the input and without keeping the sheets.
+pub(crate) fn totals_of_input<T: Real>(
+    layout: &Layout,
+    [x, y]: [&Image; 2],
+    steps: &[Step<'_, T>],
+    ntk: bool,
+    parallel: bool,
+) -> (f64, f64) {
+    let Some(program) = Program::new(layout, steps) else { return (0.0, 0.0) };
+    let (period, sheets) = (layout.period(), layout.sheets());
+    let mut totals = vec![(0.0, 0.0); sheets];
+    let items: Vec<_> = totals.chunks_mut(CHUNK).enumerate().map(|(k, to)| (k * CHUNK, to)).collect();
+    let work = || {
+        let ntk = vec![T::ZERO; if ntk { period } else { 0 }];
+        (Scratch::new(layout), Input::new(layout, x, y), vec![T::ZERO; period], ntk)
+    };
+    for_each(parallel, items, work, |(scratch, input, distance, ntk), (first, totals)| {
+        for (k, total) in totals.iter_mut().enumerate() {
+            let (d, t) = scratch.input(period);
+            input.write(first + k, d);
+            t.fill(T::ZERO);
+            program.run(first + k, scratch, distance, ntk);
+            *total = (kernel::sum(distance), kernel::sum(ntk));
+        }
+    });
+    totals.iter().fold((0.0, 0.0), |sum, total| (sum.0 + total.0, sum.1 + total.1))
+}
+
+/// Does all items, each thread with its own working memory.
+fn for_each<I: Send, W>(
+    parallel: bool,
+    items: Vec<I>,
+    work: impl Fn() -> W + Send + Sync,
+    f: impl Fn(&mut W, I) + Send + Sync,
+) {
+    #[cfg(feature = "rayon")]
+    if parallel {
+        return items.into_par_iter().for_each_init(work, f);
+    }
+    let _ = parallel;
+    let mut work = work();
+    items.into_iter().for_each(|item| f(&mut work, item));
+}
+
+/// Distances of two inputs, sheet by sheet.
+struct Input<'a> {
+    layout: &'a Layout,
+    x: &'a Image,
+    y: &'a Image,
+    sums: Vec<f64>,
+}
+
+impl<'a> Input<'a> {
+    fn new(layout: &'a Layout, x: &'a Image, y: &'a Image) -> Self {
+        Input { layout, x, y, sums: vec![0.0; layout.period()] }
+    }
+
+    fn write<T: Real>(&mut self, sheet: usize, to: &mut [T]) {
+        self.sums.fill(0.0);
+        let (columns, from) = self.layout.slice(sheet);
+        let scale = 0.5 / self.x.channels.len() as f64;
+        for (x, y) in self.x.channels.iter().zip(&self.y.channels) {
+            if self.layout.torus() && columns > 0 {
+                let y = self.layout.shifted_values(y, columns);
+                kernel::add_distances(x, &y[from..], scale, &mut self.sums);
+            } else {
+                kernel::add_distances(x, &y[from..], scale, &mut self.sums);
+            }
+        }
+        to.iter_mut().zip(&self.sums).for_each(|(to, &sum)| *to = T::of(sum));
+    }
+
+    fn clear_outside<T: Real>(&mut self, sheet: usize, to: &mut [T]) {
+        let mut from = 0;
+        for run in (0..self.layout.sides()[0]).flat_map(|y| self.layout.runs(sheet, y)) {
+            if run.len > 0 {
+                to[from..run.at].fill(T::ZERO);
+                from = run.at + run.len;
+            }
+        }
+        to[from..].fill(T::ZERO);
+    }
+}
