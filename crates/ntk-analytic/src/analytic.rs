@@ -9,6 +9,7 @@ use crate::dual::TOLERANCE;
 use crate::input::{self, Directions};
 use crate::pass::{self, Request, Sides, Stage};
 use crate::plan::{self, Node};
+use crate::report::Plan;
 use crate::row::{self, Place, RUN, Scratch};
 use crate::spatial::Engine;
 use crate::{Error, Precision, Rules};
@@ -99,6 +100,29 @@ impl Analytic {
         }
     }
 
+    /// What a block of these samples will cost; the symmetric kernel of `x1` if there is no `x2`. Nothing is computed.
+    ///
+    /// ```
+    /// use ndarray::Array4;
+    /// use ntk_analytic::{Analytic, Pairs};
+    /// use ntk_core::{Activation, Batch, Net, Variance, Which, Window};
+    ///
+    /// let conv = Net::conv(Window::same(&[3, 3]), Variance::TWO, Variance::ZERO);
+    /// let net = Net::serial([conv, Net::activation(Activation::Relu), Net::flatten(), Net::readout(1, Variance::ONE, Variance::ZERO)]);
+    /// let images = Array4::zeros((100, 32, 32, 3));
+    /// let plan = Analytic::new(net)?.plan(Batch::grid(images.view())?, None, Which::Both)?;
+    /// assert_eq!(plan.layers[0].pairs, Pairs::Same); // A flatten asks for no other pairs.
+    /// println!("{plan}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What does not fit the shapes of the samples.
+    pub fn plan(&self, x1: Batch<'_>, x2: Option<Batch<'_>>, which: Which) -> Result<Plan, Error> {
+        self.net.output_shape(&x1.shape()?)?;
+        Ok(Engine::new(&self.node, x1, self.settings)?.plan(x1.len(), x2.map(|x2| x2.len()), which))
+    }
+
     /// The share of each layer with parameters in the tangent kernel, in the order of the layers, with its path.
     /// x₁: (n₁, …), x₂: (n₂, …) → (n₁, n₂) each; they add up to the tangent kernel. One evaluation a layer.
     ///
@@ -154,7 +178,8 @@ impl Analytic {
         self.net.output_shape(&ntk_core::Shape::vector(features))?;
         let other = columns.as_ref().unwrap_or(&rows);
         let mut q: Sides = [rows.variance.clone(), other.variance.clone()];
-        let stage = pass::pass(&self.node, &mut q, &Request { features, tolerance: self.settings.tolerance })?;
+        let stage =
+            pass::pass(&self.node, &mut q, &Request { features, tolerance: self.settings.tolerance })?;
         Ok(Evaluated { stage, roots: pass::roots(&q), rows, columns })
     }
 }

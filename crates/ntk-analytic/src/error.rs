@@ -148,9 +148,7 @@ pub enum Error {
         value: f64,
     },
     /// A request that does not fit the bound on memory.
-    #[error(
-        "{rows} × {columns} samples need {needed} bytes and may take {budget}: {remedy}"
-    )]
+    #[error("{rows} × {columns} samples need {needed} bytes and may take {budget}: {remedy}")]
     Memory {
         /// Rows asked for.
         rows: usize,

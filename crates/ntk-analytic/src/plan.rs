@@ -367,7 +367,10 @@ fn resolve_layer(layer: &Layer, rules: &Rules, at: &str, here: &mut Here) -> Res
             if here.depth > 0 {
                 return Err(Error::LateEmbedding { at });
             }
-            Node::Embedding { affine: resolve_affine(affine, *width, Channels::of(Width::Fixed(1)), &at)?, at }
+            Node::Embedding {
+                affine: resolve_affine(affine, *width, Channels::of(Width::Fixed(1)), &at)?,
+                at,
+            }
         }
         Layer::Attention(attention) => {
             let shares = match attention.position.map(|position| position.combine) {

@@ -4,6 +4,7 @@
 //! variances ([`pass`]), and each pair then runs through the stages that come out of it ([`stage`], [`state`]).
 
 mod attend;
+mod cost;
 mod op;
 mod pass;
 #[allow(dead_code)] // Called by the engine next.
@@ -18,6 +19,7 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use crate::Error;
 use crate::analytic::Settings;
 use crate::plan::Node;
+use crate::report::{Plan, bytes};
 use op::{Kind, Need, Op};
 use pass::Samples;
 use stage::{Of, Stage, Table};
@@ -68,6 +70,7 @@ impl Engine {
         x2: Option<Batch<'a>>,
         which: Which,
     ) -> Result<KernelBlock, Error> {
+        self.check_memory(x1.len(), x2.map(|x2| x2.len()), which)?;
         let shape = (x1.len(), x2.unwrap_or(x1).len());
         let zeros = |wanted: bool| wanted.then(|| ndarray::Array2::<f64>::zeros(shape));
         let mut block = KernelBlock { nngp: zeros(which.nngp()), ntk: zeros(which.ntk()) };
@@ -129,6 +132,52 @@ impl Engine {
         Ok(self.tile_of(x, None)?.stage.quadrature_error())
     }
 
+    /// What a request costs.
+    pub(crate) fn plan(&self, rows: usize, columns: Option<usize>, which: Which) -> Plan {
+        let mut layers = Vec::new();
+        let cost = self.op.cost(&mut layers);
+        let threads = threads();
+        let n = rows as f64;
+        let pairs = columns.map_or(0.5 * n * (n + 1.0), |columns| n * columns as f64);
+        let kernels = usize::from(which.nngp()) + usize::from(which.ntk());
+        let samples = self.tile().min(rows) + columns.map_or(0, |columns| self.tile().min(columns));
+        let first = 16 * cost::entries(&self.op.input, &self.need.pairs) as usize;
+        // Of a state in work: before, after, and one more in between.
+        let states = 3 * cost.bytes.max(first) * threads;
+        Plan {
+            layers,
+            pairs,
+            operations: pairs * cost.operations,
+            seconds: 1e-9 * pairs * cost.nanoseconds / threads as f64,
+            threads,
+            tile: self.tile(),
+            work_bytes: samples * self.op.table_bytes() + states,
+            result_bytes: 8 * kernels * rows * columns.unwrap_or(rows),
+        }
+    }
+
+    /// Refuses a request that does not fit the bound on memory.
+    fn check_memory(&self, rows: usize, columns: Option<usize>, which: Which) -> Result<(), Error> {
+        let Some(budget) = self.settings.memory else { return Ok(()) };
+        let plan = self.plan(rows, columns, which);
+        if plan.bytes() <= budget {
+            return Ok(());
+        }
+        // Work shrinks with the tile only for the smallest requests.
+        let fits = (1..rows.max(columns.unwrap_or(rows)))
+            .rev()
+            .find(|&n| self.plan(n, columns.map(|_| n), which).bytes() <= budget);
+        let remedy = match fits {
+            Some(n) => format!("{n} × {n} would fit: compute tiles of this size with Tiled or TileStore"),
+            None => format!(
+                "not even one pair fits, which takes {}",
+                bytes(self.plan(1, columns.map(|_| 1), which).bytes())
+            ),
+        };
+        let (needed, columns) = (plan.bytes(), columns.unwrap_or(rows));
+        Err(Error::Memory { rows, columns, needed, budget, remedy })
+    }
+
     /// Samples on one side of a tile, so that its tables stay within bounds.
     fn tile(&self) -> usize {
         (TABLES / self.op.table_bytes().max(1)).clamp(1, TILE)
@@ -155,8 +204,15 @@ impl Engine {
             }
             _ => Vec::new(),
         };
-        let mut samples =
-            Samples { variance, mean, lengths, own, covariances: false, batches, tolerance: self.settings.tolerance };
+        let mut samples = Samples {
+            variance,
+            mean,
+            lengths,
+            own,
+            covariances: false,
+            batches,
+            tolerance: self.settings.tolerance,
+        };
         let mut stages = Vec::new();
         if let Some(lengths) = samples.lengths.clone() {
             stages.push(samples.mask(&lengths));
@@ -213,6 +269,13 @@ impl Op {
         };
         here + parts
     }
+}
+
+fn threads() -> usize {
+    #[cfg(feature = "rayon")]
+    return rayon::current_num_threads();
+    #[cfg(not(feature = "rayon"))]
+    1
 }
 
 /// E u² at each position of a sample: ‖x‖²/d, and 1 for a token.

@@ -2,17 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
 
-use std::ops::ControlFlow;
+mod convergence;
 
-use ndarray::{Array2, Zip};
-use ntk_analytic::Analytic;
-use ntk_core::{
-    Activation, Affine, DropRate, KernelBlock, KernelFn, Net, Rate, Shape, Variance, Which, Width,
-};
-use ntk_empirical::{Estimate, Lowering, Mode, MonteCarlo};
-
-const WIDTHS: [usize; 5] = [16, 32, 64, 128, 256];
-const DRAWS: usize = 64;
+use convergence::{AtWidth, Draws, failures};
+use ndarray::Array2;
+use ntk_core::{Activation, Affine, DropRate, Net, Rate, Variance, Width};
 
 fn variance(value: f64) -> Variance {
     Variance::new(value).unwrap()
@@ -50,8 +44,6 @@ fn rated() -> Net {
         dense(Width::Fixed(1), 3.0, 0.0),
     ])
 }
-
-type AtWidth = fn(usize) -> Net;
 
 /// Architectures by name, as a function of the width.
 fn architectures() -> Vec<(&'static str, AtWidth)> {
@@ -122,78 +114,11 @@ fn inputs() -> Array2<f64> {
     x
 }
 
-/// RMS over draws of ‖K̂ − K‖ / ‖K‖: the spread of the draws, and the distance of their mean.
-fn error(estimate: &Estimate, limit: &Array2<f64>, pick: Pick) -> f64 {
-    let square = |a: &Array2<f64>| a.iter().map(|v| v * v).sum::<f64>();
-    let spread = square(pick(&estimate.standard_error)) * (estimate.draws - 1) as f64;
-    ((square(&(pick(&estimate.mean) - limit)) + spread) / square(limit)).sqrt()
-}
-
-type Pick = fn(&KernelBlock) -> &Array2<f64>;
-
-/// Slope of ln y in ln x, and its standard error.
-fn exponent(x: &[f64], y: &[f64]) -> (f64, f64) {
-    let n = x.len() as f64;
-    let center = |v: &[f64]| {
-        let mean = v.iter().map(|v| v.ln()).sum::<f64>() / n;
-        v.iter().map(|v| v.ln() - mean).collect::<Vec<f64>>()
-    };
-    let (x, y) = (center(x), center(y));
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    let slope = dot(&x, &y) / dot(&x, &x);
-    let residual: f64 = x.iter().zip(&y).map(|(x, y)| (y - slope * x).powi(2)).sum();
-    (slope, (residual / ((n - 2.0) * dot(&x, &x))).sqrt())
-}
-
 #[test]
 fn finite_kernel_tends_to_infinite_one() {
     let x = inputs();
-    let mut failures = Vec::new();
-    for (name, net) in architectures() {
-        let runs: Vec<(KernelBlock, Estimate)> = WIDTHS
-            .iter()
-            .map(|&width| {
-                let net = net(width);
-                let limit = Analytic::new(net.clone()).unwrap().symmetric((&x).into(), Which::Both).unwrap();
-                // Draws of different widths have different seeds.
-                let (seed, mode) = ((1000 * width) as u64, Mode::Training);
-                let lowering =
-                    Lowering { width, seed, mode, ..Lowering::for_inputs(Shape::vector(x.ncols())) };
-                let run = MonteCarlo::new(net, lowering, DRAWS);
-                let estimate = run.estimate((&x).into(), None, Which::Both, |_| ControlFlow::Continue(()));
-                (limit, estimate.unwrap())
-            })
-            .collect();
-        let kernels: [(&str, Pick); 2] =
-            [("nngp", |b| b.nngp.as_ref().unwrap()), ("ntk", |b| b.ntk.as_ref().unwrap())];
-        for (kernel, pick) in kernels {
-            let errors: Vec<f64> = runs.iter().map(|(limit, run)| error(run, pick(limit), pick)).collect();
-            let (slope, deviation) = exponent(&WIDTHS.map(|n| n as f64), &errors);
-            if (slope + 0.5).abs() > 0.1 + 3.0 * deviation {
-                failures.push(format!(
-                    "{kernel} of {name}: exponent {slope:.3} ± {deviation:.3}, errors {errors:.4?}"
-                ));
-            }
-            // The mean is off by O(1/n) and by chance.
-            for ((limit, run), n) in runs.iter().zip(WIDTHS) {
-                let (limit, scale) = (pick(limit), pick(limit).diag().to_owned());
-                let mut worst = 0.0_f64;
-                Zip::indexed(limit).and(pick(&run.mean)).and(pick(&run.standard_error)).for_each(
-                    |(i, j), k, mean, e| {
-                        let allowed = 5.0 * e + 4.0 / n as f64 * (scale[i] * scale[j]).sqrt();
-                        worst = worst.max((mean - k).abs() / allowed);
-                    },
-                );
-                println!(
-                    "{kernel:5} {name:16} {n:4}: {worst:.3} of the allowance, exponent {slope:.3} ± {deviation:.3}"
-                );
-                if worst.is_nan() || worst > 1.0 {
-                    failures.push(format!(
-                        "{kernel} of {name} at n = {n}: mean off by {worst:.2} of what is allowed"
-                    ));
-                }
-            }
-        }
-    }
+    let plan = Draws { widths: [16, 32, 64, 128, 256], draws: 64 };
+    let failures: Vec<String> =
+        architectures().into_iter().flat_map(|(name, net)| failures(name, net, (&x).into(), &plan)).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
