@@ -208,10 +208,10 @@ pub enum Error {
     BranchGrids {
         /// `sum`, `product`, `concatenation` or `join`.
         combinator: &'static str,
-        /// Grid of the first branch.
-        left: crate::Grid,
-        /// Grid of the branch that differs.
-        right: crate::Grid,
+        /// Sides of the first branch's grid.
+        left: Vec<usize>,
+        /// Sides of the grid that differs.
+        right: Vec<usize>,
     },
     /// An array that cannot be read as samples, positions, channels.
     #[error(

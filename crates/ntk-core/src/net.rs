@@ -184,24 +184,24 @@ impl Net {
     /// x ↦ Σᵢ fᵢ(x). A sum of sums is one sum; a sum of one is that one.
     pub fn sum(nets: impl IntoIterator<Item = Net>) -> Self {
         Net::branches(nets, NetKind::Sum, |net| match net.kind {
-            NetKind::Sum(inner) => Ok(inner),
-            _ => Err(net),
+            NetKind::Sum(inner) => inner,
+            _ => vec![net],
         })
     }
 
     /// x ↦ Πᵢ fᵢ(x), coordinate by coordinate.
     pub fn product(nets: impl IntoIterator<Item = Net>) -> Self {
         Net::branches(nets, NetKind::Product, |net| match net.kind {
-            NetKind::Product(inner) => Ok(inner),
-            _ => Err(net),
+            NetKind::Product(inner) => inner,
+            _ => vec![net],
         })
     }
 
     /// x ↦ (f₁(x), f₂(x), …): channels side by side.
     pub fn concat(nets: impl IntoIterator<Item = Net>) -> Self {
         Net::branches(nets, NetKind::Concat, |net| match net.kind {
-            NetKind::Concat(inner) => Ok(inner),
-            _ => Err(net),
+            NetKind::Concat(inner) => inner,
+            _ => vec![net],
         })
     }
 
@@ -217,15 +217,9 @@ impl Net {
     fn branches(
         nets: impl IntoIterator<Item = Net>,
         kind: fn(Vec<Net>) -> NetKind,
-        inner: fn(Net) -> Result<Vec<Net>, Net>,
+        inner: fn(Net) -> Vec<Net>,
     ) -> Self {
-        let mut flat = Vec::new();
-        for net in nets {
-            match inner(net) {
-                Ok(nested) => flat.extend(nested),
-                Err(net) => flat.push(net),
-            }
-        }
+        let mut flat: Vec<Net> = nets.into_iter().flat_map(inner).collect();
         match flat.len() {
             1 => flat.remove(0),
             _ => Net::build(kind(flat)),

@@ -1,5 +1,7 @@
 //! Batches of grids, sequences, tokens and graphs: what they refuse, and that parts of them are parts of all they hold.
 
+#![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
+
 use std::sync::Mutex;
 
 use ndarray::{Array1, Array2, Array3, Array4, ShapeBuilder, array, s};
@@ -174,16 +176,17 @@ fn pairs_live_in_one_space() {
     assert_eq!(told(Batch::check_pair(sequence, sequence.with_lengths(&[4]))).0, "Length");
 }
 
-/// A sequence batch with lengths and graphs, of real values or tokens.
-fn everything() -> impl Strategy<Value = (Array3<f64>, Array2<u32>, Vec<usize>, Vec<Vec<(usize, usize, f64)>>)>
-{
+type Edges = Vec<(usize, usize, f64)>;
+
+/// Values and tokens of sequences, with lengths and graphs.
+fn everything() -> impl Strategy<Value = (Array3<f64>, Array2<u32>, Vec<usize>, Vec<Edges>)> {
     (1usize..5, 1usize..4).prop_flat_map(|(n, side)| {
+        let values = prop::collection::vec(-1.0..1.0f64, n * side * 2);
+        let tokens = prop::collection::vec(0u32..5, n * side);
         let edge = (0..side, 0..side, -1.0..1.0f64);
         (
-            prop::collection::vec(-1.0..1.0f64, n * side * 2)
-                .prop_map(move |v| Array3::from_shape_vec((n, side, 2), v).unwrap()),
-            prop::collection::vec(0u32..5, n * side)
-                .prop_map(move |v| Array2::from_shape_vec((n, side), v).unwrap()),
+            values.prop_map(move |v| Array3::from_shape_vec((n, side, 2), v).unwrap()),
+            tokens.prop_map(move |v| Array2::from_shape_vec((n, side), v).unwrap()),
             prop::collection::vec(1..=side, n),
             prop::collection::vec(prop::collection::vec(edge, 0..4), n),
         )

@@ -1,5 +1,7 @@
 //! Networks as files: what is written is read back, and what is wrong is refused with its place.
 
+#![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
+
 use ntk_core::{
     Activation, Affine, Attention, AttentionMask, Axes, ConvKind, Error, Groups, Interpolation, Layer,
     LogitScaling, Net, Pooling, PositionCombine, PositionDecay, PositionEmbedding, Rate, Span, Variance,

@@ -1,5 +1,7 @@
 //! What layers over positions say where they do not fit: the variant, and a message that names the remedy.
 
+#![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
+
 use ntk_core::{
     Affine, Attention, Axes, ConvKind, Error, Grid, Groups, Interpolation, Layer, Net, Pooling,
     PositionCombine, PositionDecay, PositionEmbedding, Rate, Shape, Span, Variance, Width, Window,

@@ -1,6 +1,8 @@
 //! Which positions layers read, against slow references that share no code with the library: padded copies for
 //! windows, Python's own definition for slices, the weight matrix of `jax.image.resize` for resizing.
 
+#![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
+
 use ntk_core::{
     Axes, AxisMap, ConvKind, Grid, Groups, Interpolation, Layer, Net, Padding, Pooling, Shape, Span,
     Variance, Width, Window,

@@ -246,11 +246,7 @@ impl Net {
                     let shape = shape?;
                     total += side(shape)?;
                     if shape.grid.with_side(*axis, Some(1))? != one {
-                        return Err(Error::BranchGrids {
-                            combinator: "join",
-                            left: first.grid,
-                            right: shape.grid,
-                        });
+                        return Err(different_grids("join", first, shape));
                     }
                     equal_widths("join")(first, shape)?;
                 }
@@ -270,6 +266,11 @@ fn equal_widths(combinator: &'static str) -> impl Fn(Shape, Shape) -> Result<Sha
     }
 }
 
+fn different_grids(combinator: &'static str, left: Shape, right: Shape) -> Error {
+    let sides = |shape: Shape| shape.grid.sides().to_vec();
+    Error::BranchGrids { combinator, left: sides(left), right: sides(right) }
+}
+
 /// Folds the shapes of branches that keep one grid.
 fn combine(
     combinator: &'static str,
@@ -282,7 +283,7 @@ fn combine(
     shapes.try_fold(first, |a, b| {
         let b = b?;
         if a.grid != b.grid {
-            return Err(Error::BranchGrids { combinator, left: a.grid, right: b.grid });
+            return Err(different_grids(combinator, a, b));
         }
         both(a, b)
     })
