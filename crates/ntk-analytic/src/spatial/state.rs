@@ -54,16 +54,8 @@ impl State {
     /// Covariances from now on. q: variances.
     pub(crate) fn to_covariances(&mut self, q: Two<'_>) {
         if !self.covariances {
-            self.each(|p, r, value, _| *value = 0.5 * (q[0][p] + q[1][r]) - *value);
+            self.each(|p, r, value, _| *value = covariance(q[0][p], q[1][r], *value));
             self.covariances = true;
-        }
-    }
-
-    /// Distances from now on. q: variances.
-    pub(crate) fn to_distances(&mut self, q: Two<'_>) {
-        if self.covariances {
-            self.each(|p, r, value, _| *value = 0.5 * (q[0][p] + q[1][r]) - *value);
-            self.covariances = false;
         }
     }
 
@@ -84,7 +76,7 @@ impl State {
         let covariances = self.covariances;
         if !self.ntk.is_empty() {
             self.each(|p, r, value, ntk| {
-                let k = if covariances { *value } else { 0.5 * (q[0][p] + q[1][r]) - *value };
+                let k = if covariances { *value } else { covariance(q[0][p], q[1][r], *value) };
                 *ntk = weight * *ntk + direct * k + bias_direct;
             });
         }
@@ -256,6 +248,12 @@ fn average(taps: &[Vec<u32>], stride: usize, share: f64, from: &[f64], out: &mut
         }
     }
     out.iter_mut().for_each(|out| *out *= share);
+}
+
+/// K of a distance; exactly 0 where a variance is.
+#[inline(always)]
+fn covariance(q: f64, other: f64, distance: f64) -> f64 {
+    if q > 0.0 && other > 0.0 { 0.5 * (q + other) - distance } else { 0.0 }
 }
 
 /// A distance below this many roundings of its terms is that of equal or opposite directions.
