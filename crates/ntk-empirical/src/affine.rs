@@ -1,15 +1,21 @@
-//! The affine layer at finite width: y = s_w x W + s_b b, with the scales of its parameterization.
+//! Affine layers at finite width: y = s_w x W + s_b b, with the scales of their parameterization.
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{Result, Tensor, Var};
 use ntk_core::{Affine as Description, Parameterization};
 
+use crate::Lowering;
 use crate::draw::Stream;
-use crate::tensor::{product, times_transpose};
+use crate::sites::{Reads, Sharing, Sites};
+use crate::tensor::{accumulate, from_vec};
 
-/// The parameters of one affine layer. W: (in, out), b: (out).
+/// The parameters of one affine layer, and where it applies them.
+///
+/// W: (in, out) for a dense layer and an embedding, (window …, in/groups, out) for a convolution,
+/// (grid …, window …, in, out) for a local one. b: (out), or (positions, out) for a local convolution.
 pub(crate) struct Affine {
     pub(crate) description: Description,
     pub(crate) path: String,
+    pub(crate) sites: Sites,
     pub(crate) weight: Var,
     pub(crate) bias: Option<Var>,
 }
@@ -26,29 +32,29 @@ impl Affine {
     pub(crate) fn draw(
         description: Description,
         path: String,
-        (fan_in, fan_out): (usize, usize),
-        seed: u64,
-        dtype: DType,
-        device: &Device,
+        sites: Sites,
+        shape: &[usize],
+        lowering: &Lowering,
     ) -> Result<Self> {
+        let &Lowering { seed, dtype, ref device, .. } = lowering;
         let (weight_std, bias_std) = match description.parameterization {
             Parameterization::Ntk => (1.0, 1.0),
             Parameterization::Standard => {
-                (description.weight.std() / (fan_in as f64).sqrt(), description.bias.std())
+                (description.weight.std() / (sites.fan_in() as f64).sqrt(), description.bias.std())
             }
         };
-        let normal = |name: &str, std: f64, len: usize| {
-            let mut values = Stream::new(seed, name).normals(len);
+        let normal = |name: &str, std: f64, shape: &[usize]| {
+            let mut values = Stream::new(seed, &parameter(&path, name)).normals(shape.iter().product());
             values.iter_mut().for_each(|v| *v *= std);
-            Tensor::from_vec(values, len, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
+            Var::from_tensor(&from_vec(values, shape, dtype, device)?)
         };
-        let weight = normal(&parameter(&path, "weight"), weight_std, fan_in * fan_out)?;
-        let weight = Var::from_tensor(&weight.reshape((fan_in, fan_out))?)?;
-        let bias = match description.has_bias() {
-            true => Some(Var::from_tensor(&normal(&parameter(&path, "bias"), bias_std, fan_out)?)?),
-            false => None,
+        let weight = normal("weight", weight_std, shape)?;
+        let bias = match (description.has_bias(), sites.sharing) {
+            (false, _) => None,
+            (true, Sharing::Positions) => Some(normal("bias", bias_std, &[sites.positions, sites.outputs])?),
+            (true, _) => Some(normal("bias", bias_std, &[sites.outputs])?),
         };
-        Ok(Affine { description, path, weight, bias })
+        Ok(Affine { description, path, sites, weight, bias })
     }
 
     /// A copy with parameters of its own.
@@ -57,6 +63,7 @@ impl Affine {
         Ok(Affine {
             description: self.description,
             path: self.path.clone(),
+            sites: self.sites.clone(),
             weight: copy(&self.weight)?,
             bias: self.bias.as_ref().map(copy).transpose()?,
         })
@@ -77,7 +84,7 @@ impl Affine {
     }
 
     fn fan_in(&self) -> f64 {
-        self.weight.dims()[0] as f64
+        self.sites.fan_in() as f64
     }
 
     /// s_w: what W is multiplied by.
@@ -123,42 +130,42 @@ impl Affine {
 
     /// x: (n, in) → (n, out).
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.apply(
-            x,
-            &self.weight.as_detached_tensor(),
-            self.bias.as_ref().map(Var::as_detached_tensor).as_ref(),
-        )
+        let bias = self.bias.as_ref().map(Var::as_detached_tensor);
+        self.apply(x, &self.weight.as_detached_tensor(), bias.as_ref())
     }
 
     /// The same with candle's graph, so that candle differentiates it.
     pub(crate) fn differentiable(&self, x: &Tensor) -> Result<Tensor> {
-        let y = (x.matmul(&self.weight)? * self.weight_scale())?;
-        match &self.bias {
-            Some(bias) => y.broadcast_add(&(bias.as_tensor() * self.bias_scale())?),
-            None => Ok(y),
-        }
+        let y = (self.sites.composed(x, &self.weight)? * self.weight_scale())?;
+        self.shift(y, self.bias.as_ref().map(Var::as_tensor))
     }
 
     fn apply(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let y = product(self.weight_scale(), x, weight)?;
-        match bias {
-            Some(bias) => y.broadcast_add(&(bias * self.bias_scale())?),
-            None => Ok(y),
-        }
+        self.shift(self.sites.multiply(self.weight_scale(), x, weight)?, bias)
+    }
+
+    /// y + s_b b: one bias a channel, or a channel and position.
+    fn shift(&self, y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let Some(bias) = bias else { return Ok(y) };
+        let rows = y.reshape(((), bias.elem_count()))?;
+        rows.broadcast_add(&(bias.flatten_all()? * self.bias_scale())?)?.reshape(y.shape())
     }
 
     /// d ∂y/∂x. d: (n, o, out) → (n, o, in).
     pub(crate) fn pullback(&self, d: &Tensor) -> Result<Tensor> {
-        let (n, outputs, width) = d.dims3()?;
-        let d = d.reshape((n * outputs, width))?;
-        times_transpose(self.weight_scale(), &d, &self.weight.as_detached_tensor())?.reshape((n, outputs, ()))
+        let (n, outputs, _) = d.dims3()?;
+        let d = d.flatten(0, 1)?;
+        let weight = self.weight.as_detached_tensor();
+        self.sites.multiply_transposed(self.weight_scale(), &d, &weight)?.reshape((n, outputs, ()))
     }
 
     /// ∂y/∂x t + ∂y/∂(W, b) v. x, t: (n, in) → (n, out).
     pub(crate) fn pushforward(&self, x: &Tensor, t: Option<&Tensor>, v: &Tangent) -> Result<Tensor> {
         let own = self.apply(x, &v.weight, v.bias.as_ref())?;
         match t {
-            Some(t) => own + product(self.weight_scale(), t, &self.weight.as_detached_tensor())?,
+            Some(t) => {
+                own + self.sites.multiply(self.weight_scale(), t, &self.weight.as_detached_tensor())?
+            }
             None => Ok(own),
         }
     }
@@ -166,11 +173,35 @@ impl Affine {
     /// dᵀ ∂y/∂(W, b), summed over samples. x: (n, in), d: (n, 1, out).
     pub(crate) fn gradient(&self, x: &Tensor, d: &Tensor) -> Result<Tangent> {
         let d = d.squeeze(1)?;
-        let bias = match self.bias {
-            Some(_) => Some((d.sum(0)? * self.bias_scale())?),
+        let bias = match &self.bias {
+            Some(bias) => Some((self.bias_gradient(&d, bias)? * self.bias_scale())?),
             None => None,
         };
-        Ok(Tangent { weight: product(self.weight_scale(), &x.t()?, &d)?, bias })
+        let weight = (self.sites.gradient(x, &d, self.weight.dims())? * self.weight_scale())?;
+        Ok(Tangent { weight, bias })
+    }
+
+    /// d summed over all that share a bias, in the shape of the bias. d: (n, out).
+    pub(crate) fn bias_gradient(&self, d: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        d.reshape(((), bias.elem_count()))?.sum(0)?.reshape(bias.shape())
+    }
+
+    /// target ← β target + α dᵀ ∂(W x)/∂W, in place on the CPU where one matrix of weights is shared by all positions.
+    /// target: as the weights, x: (n, in), d: (n, out).
+    pub(crate) fn accumulate(
+        &self,
+        target: &Var,
+        beta: f64,
+        alpha: f64,
+        x: &Tensor,
+        d: &Tensor,
+    ) -> Result<()> {
+        if self.sites.sharing == Sharing::All && !matches!(self.sites.reads, Reads::Tokens) {
+            let d = d.reshape(((), self.sites.outputs))?;
+            return accumulate(target, beta, alpha, &self.sites.rows(x)?, &d);
+        }
+        let step = (self.sites.gradient(x, d, target.dims())? * alpha)?;
+        target.set(&((target.as_detached_tensor() * beta)? + step)?)
     }
 }
 

@@ -10,9 +10,11 @@ use ndarray::{Array2, Array4};
 use ntk_core::{Batch, KernelBlock, KernelFn, Which};
 
 use crate::finite::finite;
+use crate::input::{self, Input};
 use crate::{Error, FiniteNet, tensor};
 
-/// Any candle model that maps (n, d) to (n, outputs), sample by sample.
+/// Any candle model that maps (n, d) to (n, outputs), sample by sample, with d = positions · channels; batches of tokens
+/// are (n, positions) of u32.
 pub trait Model {
     /// The outputs, with candle's graph.
     ///
@@ -45,7 +47,7 @@ impl<M: Model + ?Sized> Model for &M {
 
 impl Model for FiniteNet {
     fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        self.root.differentiable(self.sweep(), x)
+        self.root.differentiable(self.sweep(&Input::plain(x.clone())), x)
     }
 
     fn vars(&self) -> Vec<Var> {
@@ -135,7 +137,12 @@ impl<M: Model> Autograd<M> {
     }
 
     fn evaluate(&self, x: Batch<'_>) -> Result<Tensor, Error> {
-        let y = self.model.forward(&tensor::matrix(x.values(), self.dtype, &self.device)?)?;
+        for (what, given) in [("lengths", x.lengths().is_some()), ("graphs", x.graphs().is_some())] {
+            if given {
+                return Err(Error::ModelInput { what });
+            }
+        }
+        let y = self.model.forward(&input::values(x, self.dtype, &self.device)?)?;
         match *y.dims() {
             [n, outputs] if n == x.len() && outputs > 0 => Ok(y),
             _ => Err(Error::ModelOutput { samples: x.len(), found: y.dims().to_vec() }),

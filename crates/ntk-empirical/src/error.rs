@@ -65,6 +65,48 @@ pub enum Error {
         /// Features of the batch.
         found: usize,
     },
+    /// Inputs on another grid.
+    #[error("the network was lowered for positions {expected:?}, not {found:?}: see Lowering::inputs")]
+    Positions {
+        /// Grid of `Lowering::inputs`.
+        expected: ntk_core::Grid,
+        /// Grid of the batch.
+        found: ntk_core::Grid,
+    },
+    /// Numbers for a network that begins with an embedding.
+    #[error("the network begins with an embedding and reads tokens: give it Batch::tokens")]
+    NeedsTokens,
+    /// Tokens for a network that reads numbers.
+    #[error("the network reads numbers, not tokens: begin it with Net::embedding")]
+    RefusesTokens,
+    /// An embedding behind another layer, or beside a branch without one.
+    #[error("an embedding reads tokens: it must be the first layer of every branch, and of no later part")]
+    EmbeddingPlace,
+    /// Samples of several lengths for a network that does not take them.
+    #[error(
+        "{layer} does not take lengths: end them before it with Net::global_average_pool or Net::flatten"
+    )]
+    Lengths {
+        /// The first layer that does not.
+        layer: String,
+    },
+    /// Samples without graphs for a network that sums over them.
+    #[error("aggregate sums over the graph of each sample: give the batch Batch::with_graphs")]
+    NeedsGraphs,
+    /// Lengths or graphs for a candle model.
+    #[error("a candle model is given numbers or tokens alone, not {what}: use FiniteNet")]
+    ModelInput {
+        /// What the batch carries.
+        what: &'static str,
+    },
+    /// Distances of positions that no Gaussian embedding has.
+    #[error(
+        "no Gaussian has the covariance of positional embeddings of power {power} on this grid: a power of at most 2 is safe"
+    )]
+    PositionCovariance {
+        /// The exponent of the distance.
+        power: f64,
+    },
     /// Targets or cotangents that do not fit the outputs.
     #[error("targets must have the shape of the outputs, {expected:?}, not {found:?}")]
     Targets {

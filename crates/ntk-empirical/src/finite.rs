@@ -5,21 +5,24 @@ use std::path::Path;
 use candle_core::{Tensor, Var};
 use candle_nn::VarMap;
 use ndarray::Array2;
-use ntk_core::{Batch, Net};
+use ntk_core::{Batch, Graphs, Net};
 
 use crate::affine::Affine;
-use crate::lower::Builder;
+use crate::input::Input;
+use crate::lower::{Builder, Demands, reads_tokens, size};
 use crate::node::{Node, Sweep};
 use crate::{Error, Lowering, Mode, Parameters, Rules, tensor};
 
 /// One draw of a network.
 ///
 /// As a [`KernelFn`](ntk_core::KernelFn) it gives the mean over outputs of its own tangent kernel, and the covariance
-/// of an output over the draw of the last affine layers.
+/// of an output over the draw of the last affine layers. Inputs are numbers, or tokens if it begins with an embedding,
+/// on the grid of [`Lowering::inputs`], with lengths and graphs where its layers take them.
 pub struct FiniteNet {
     net: Net,
     lowering: Lowering,
     outputs: usize,
+    demands: Demands,
     pub(crate) root: Node,
     pub(crate) affines: Vec<Affine>,
     variables: VarMap,
@@ -39,20 +42,24 @@ impl FiniteNet {
     /// # Errors
     /// Those of the description ([`Error::Net`]) and of the lowering ([`Error::ZeroWidth`], [`Error::DType`]);
     /// [`Error::UnknownActivation`], [`Error::UnknownLayer`] for names without a rule; [`Error::NoFiniteNetwork`] for
-    /// nodes that exist at infinite width only.
+    /// nodes that exist at infinite width only; [`Error::EmbeddingPlace`], [`Error::PositionCovariance`].
     pub fn lower_with(net: &Net, lowering: &Lowering, rules: &Rules) -> Result<Self, Error> {
         lowering.check()?;
         net.check()?;
         net.output_shape(&lowering.inputs)?;
-        let inputs = lowering.inputs.channels().at(lowering.width);
-        if inputs == 0 {
+        if lowering.inputs.channels().at(lowering.width) == 0 {
             return Err(ntk_core::Error::ZeroWidth.into());
         }
-        let mut builder = Builder { lowering, rules, affines: Vec::new() };
-        let (root, outputs) = builder.node(net, "", inputs)?;
-        let affines = builder.affines;
+        // Widths that are equal as multiples of n may still round to different numbers of units.
+        let at_width = net.clone().at_width(lowering.width);
+        let outputs = size(&at_width.output_shape(&lowering.inputs)?);
+        let demands = Demands { tokens: reads_tokens(net)?, ..Demands::default() };
+        let mut builder = Builder { lowering, rules, affines: Vec::new(), demands };
+        let root = builder.node(&at_width, "", &lowering.inputs)?;
+        let Builder { affines, demands, .. } = builder;
         let variables = variables(&affines);
-        Ok(FiniteNet { net: net.clone(), lowering: lowering.clone(), outputs, root, affines, variables })
+        let (net, lowering) = (net.clone(), lowering.clone());
+        Ok(FiniteNet { net, lowering, outputs, demands, root, affines, variables })
     }
 
     /// A copy with parameters of its own: training one leaves the other.
@@ -63,7 +70,8 @@ impl FiniteNet {
         let affines = self.affines.iter().map(Affine::deep_clone).collect::<Result<Vec<_>, _>>()?;
         let variables = variables(&affines);
         let (net, lowering, root) = (self.net.clone(), self.lowering.clone(), self.root.clone());
-        Ok(FiniteNet { net, lowering, outputs: self.outputs, root, affines, variables })
+        let (outputs, demands) = (self.outputs, self.demands.clone());
+        Ok(FiniteNet { net, lowering, outputs, demands, root, affines, variables })
     }
 
     /// The description.
@@ -101,41 +109,66 @@ impl FiniteNet {
         self.affines.iter().flat_map(Affine::named)
     }
 
-    /// f(x). x: (n, d) → (n, outputs), in the number format and on the device of the lowering.
+    /// f(x). x: (n, d) with d = positions · channels, or (n, positions) of u32 for tokens → (n, outputs), in the number
+    /// format and on the device of the lowering.
     ///
     /// # Errors
-    /// Candle's, for tensors of another shape, format or device.
+    /// Candle's, for tensors of another shape, format or device; [`Error::NeedsGraphs`].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, Error> {
-        Ok(self.root.forward(self.sweep(), x)?)
+        if self.demands.nodes.is_some() {
+            return Err(Error::NeedsGraphs);
+        }
+        self.predict(&Input::plain(x.clone()))
     }
 
-    /// f(x). x: (n, d) → (n, outputs).
+    pub(crate) fn predict(&self, input: &Input) -> Result<Tensor, Error> {
+        Ok(self.root.forward(self.sweep(input), &input.signal)?.x)
+    }
+
+    /// f(x). x: (n, d) → (n, outputs). Outputs that still have positions are positions · channels columns.
     ///
     /// # Errors
-    /// Those of [`Batch::check`]; [`Error::Features`]; [`Error::NonFinite`] on overflow.
+    /// Those of [`Batch::check`]; for inputs of another kind than the network's, [`Error::Features`],
+    /// [`Error::Positions`], [`Error::NeedsTokens`], [`Error::RefusesTokens`], [`Error::NeedsGraphs`],
+    /// [`Error::Lengths`]; [`Error::NonFinite`] on overflow.
     pub fn outputs(&self, x: Batch<'_>) -> Result<Array2<f64>, Error> {
-        let outputs = tensor::array(&self.forward(&self.input(x)?)?)?;
+        let outputs = tensor::array(&self.predict(&self.input(x)?)?)?;
         finite(outputs, "an output")
     }
 
-    /// A checked batch as a tensor.
-    pub(crate) fn input(&self, x: Batch<'_>) -> Result<Tensor, Error> {
+    /// A checked batch as tensors.
+    pub(crate) fn input(&self, x: Batch<'_>) -> Result<Input, Error> {
         x.check()?;
+        match (self.demands.tokens, x.token_ids().is_some()) {
+            (true, false) => return Err(Error::NeedsTokens),
+            (false, true) => return Err(Error::RefusesTokens),
+            _ => {}
+        }
+        let (expected, found) = (self.lowering.inputs.positions(), x.positions());
+        if found != expected {
+            return Err(Error::Positions { expected, found });
+        }
         let expected = self.lowering.inputs.channels().at(self.lowering.width);
         if x.features() != expected {
             return Err(Error::Features { expected, found: x.features() });
         }
-        Ok(tensor::matrix(x.values(), self.lowering.dtype, &self.lowering.device)?)
+        if let (Some(layer), Some(_)) = (&self.demands.no_lengths, x.lengths()) {
+            return Err(Error::Lengths { layer: layer.clone() });
+        }
+        if let Some(nodes) = self.demands.nodes {
+            check_graphs(x.graphs().ok_or(Error::NeedsGraphs)?, nodes)?;
+        }
+        Ok(Input::new(x, self.lowering.dtype, &self.lowering.device)?)
     }
 
-    pub(crate) fn sweep(&self) -> Sweep<'_> {
-        self.sweep_at(0)
+    pub(crate) fn sweep<'a>(&'a self, input: &'a Input) -> Sweep<'a> {
+        self.sweep_at(input, 0)
     }
 
     /// A sweep that draws the masks of a given training step.
-    pub(crate) fn sweep_at(&self, pass: u64) -> Sweep<'_> {
+    pub(crate) fn sweep_at<'a>(&'a self, input: &'a Input, pass: u64) -> Sweep<'a> {
         let pass = (self.lowering.mode == Mode::Training).then_some(pass);
-        Sweep { affines: &self.affines, pass, frozen: false }
+        Sweep { affines: &self.affines, graphs: input.graphs.as_deref(), pass, frozen: false }
     }
 
     /// Copies of the parameters.
@@ -210,6 +243,17 @@ impl std::fmt::Debug for FiniteNet {
             .field("lowering", &self.lowering)
             .finish_non_exhaustive()
     }
+}
+
+/// Refuses edges beyond the axis of an aggregation, which may be shorter than the longest of the batch.
+fn check_graphs(graphs: Graphs<'_>, nodes: usize) -> Result<(), Error> {
+    for sample in 0..graphs.samples() {
+        let outside = |&(from, to, _): &(usize, usize, f64)| from >= nodes || to >= nodes;
+        if let Some((from, to, weight)) = graphs.edges(sample).into_iter().find(outside) {
+            return Err(ntk_core::Error::Edge { sample, from, to, weight, nodes }.into());
+        }
+    }
+    Ok(())
 }
 
 /// Refuses what overflowed.

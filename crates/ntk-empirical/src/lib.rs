@@ -28,19 +28,25 @@
 
 mod affine;
 mod autograd;
+mod contract;
 mod device;
 mod draw;
 mod error;
 mod finite;
+mod gather;
+mod input;
 mod linearize;
 mod loss;
 mod lower;
+mod moment;
 mod monte_carlo;
 mod node;
 mod parameters;
 mod pointwise;
+mod positions;
 mod products;
 mod rules;
+mod sites;
 mod structured;
 mod tensor;
 mod train;

@@ -8,7 +8,8 @@ use ntk_core::Batch;
 
 use crate::affine::Tangent;
 use crate::finite::finite;
-use crate::node::{Sweep, Tape};
+use crate::input::Input;
+use crate::node::Tape;
 use crate::train::{Descent, Learner, run};
 use crate::{Error, FiniteNet, Parameters, Step, TrainOptions, Trained, tensor};
 
@@ -98,14 +99,11 @@ impl Linearized {
     ) -> Result<Trained, Error> {
         run(self, options, x, y, observe)
     }
-
-    fn sweep(&self) -> Sweep<'_> {
-        self.base.sweep()
-    }
 }
 
 /// The initial outputs and what they left behind, which no step changes.
 pub(crate) struct Expansion {
+    input: Input,
     outputs: Tensor,
     tape: Tape,
 }
@@ -117,9 +115,9 @@ impl Learner for Linearized {
         &self.base
     }
 
-    fn prepare(&self, x: Tensor) -> Result<Expansion, Error> {
-        let (outputs, tape) = self.base.root.record(self.sweep(), &x)?;
-        Ok(Expansion { outputs, tape })
+    fn prepare(&self, input: Input) -> Result<Expansion, Error> {
+        let (outputs, tape) = self.base.root.record(self.base.sweep(&input), &input.signal)?;
+        Ok(Expansion { outputs: outputs.x, tape, input })
     }
 
     fn predict(&self, x: &Expansion) -> Result<Tensor, Error> {
@@ -131,7 +129,7 @@ impl Learner for Linearized {
                 bias: bias.as_ref().map(Var::as_detached_tensor),
             })
             .collect();
-        match self.base.root.pushforward(self.sweep(), &x.tape, None, &omega)? {
+        match self.base.root.pushforward(self.base.sweep(&x.input), &x.tape, None, &omega)? {
             Some(change) => Ok((&x.outputs + change)?),
             None => Ok(x.outputs.clone()),
         }
@@ -145,7 +143,7 @@ impl Learner for Linearized {
         descent: &mut Descent,
     ) -> Result<(), Error> {
         let d = cotangent(&self.predict(x)?)?.unsqueeze(1)?;
-        self.base.root.pullback(self.sweep(), &x.tape, &d, false, &mut |index, x, d| {
+        self.base.root.pullback(self.base.sweep(&x.input), &x.tape, &d, false, &mut |index, x, d| {
             let (weight, bias) = &self.omega[index];
             descent.step(index, &self.base.affines[index], weight, bias.as_ref(), x, d)
         })?;

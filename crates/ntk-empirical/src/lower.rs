@@ -1,13 +1,23 @@
 //! `Lowering`: what turns a description into one finite network.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device};
-use ntk_core::{Activation, Layer, Net, NetKind, Shape, Width};
+use ndarray::Array2;
+use ntk_core::{
+    Activation, ConvKind, Grid, Groups, Layer, LogitScaling, Net, NetKind, Padding, PositionCombine,
+    PositionDecay, PositionEmbedding, Shape, Variance,
+};
+use ntk_linalg::{Symmetric, SymmetricEigen};
 
 use crate::affine::Affine;
 use crate::draw::Stream;
-use crate::node::Node;
+use crate::gather::Taps;
+use crate::node::{Attention, Core, Embedding, Node, Norm, Pass};
 use crate::pointwise::Pointwise;
-use crate::{Error, Rules};
+use crate::positions::PositionMap;
+use crate::sites::{Reads, Sharing, Sites};
+use crate::{Error, Rules, tensor};
 
 /// Whether dropout drops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -77,41 +87,52 @@ fn kind(device: &Device) -> &'static str {
     }
 }
 
-/// Walks a description, resolves names and draws parameters.
+/// What a lowered network asks of its inputs.
+#[derive(Clone, Default)]
+pub(crate) struct Demands {
+    /// Whether it reads tokens.
+    pub(crate) tokens: bool,
+    /// The first layer that does not take lengths, while they last.
+    pub(crate) no_lengths: Option<String>,
+    /// The sizes of the graphs that it sums over, the smallest of them; none if it needs no graphs.
+    pub(crate) nodes: Option<usize>,
+}
+
+/// Walks a description whose widths are numbers, resolves names and draws parameters.
 pub(crate) struct Builder<'a> {
     pub(crate) lowering: &'a Lowering,
     pub(crate) rules: &'a Rules,
     pub(crate) affines: Vec<Affine>,
+    pub(crate) demands: Demands,
 }
 
 impl Builder<'_> {
-    /// The node of a description at a path, with its output width for a given input width.
-    pub(crate) fn node(&mut self, net: &Net, path: &str, width: usize) -> Result<(Node, usize), Error> {
-        match net.kind() {
-            NetKind::Layer(layer) => self.layer(layer, path, width),
+    /// The node of a description at a path, for inputs of a given shape.
+    pub(crate) fn node(&mut self, net: &Net, path: &str, input: &Shape) -> Result<Node, Error> {
+        Ok(match net.kind() {
+            NetKind::Layer(layer) => self.layer(layer, path, input)?,
             NetKind::Serial(nets) => {
-                let (mut nodes, mut width) = (Vec::with_capacity(nets.len()), width);
+                let (mut nodes, mut shape) = (Vec::with_capacity(nets.len()), *input);
                 for (i, net) in nets.iter().enumerate() {
-                    let (node, out) = self.node(net, &join(path, &i.to_string()), width)?;
-                    nodes.push(node);
-                    width = out;
+                    nodes.push(self.node(net, &join(path, &i.to_string()), &shape)?);
+                    shape = net.output_shape(&shape)?;
                 }
-                Ok((Node::Serial(nodes), width))
+                Node::Serial(nodes)
             }
-            NetKind::Sum(nets) => {
-                let (nodes, widths) = self.branches(nets, path, "sum", width)?;
-                Ok((Node::Sum(nodes), equal("sum", &widths)?))
-            }
-            NetKind::Product(nets) => {
-                let (nodes, widths) = self.branches(nets, path, "product", width)?;
-                Ok((Node::Product(nodes), equal("product", &widths)?))
-            }
+            NetKind::Sum(nets) => Node::Sum(self.branches(nets, path, "sum", input)?),
+            NetKind::Product(nets) => Node::Product(self.branches(nets, path, "product", input)?),
             NetKind::Concat(nets) => {
-                let (nodes, widths) = self.branches(nets, path, "concat", width)?;
-                Ok((Node::Concat(nodes), widths.iter().sum()))
+                let nodes = self.branches(nets, path, "concat", input)?;
+                let outer = net.output_shape(input)?.positions().positions();
+                self.concat(nodes, nets, outer, input, false)?
             }
-            NetKind::Join { .. } => Err(Error::NoFiniteNetwork { name: "join".to_owned() }),
-        }
+            NetKind::Join { axis, nets } => {
+                let nodes = self.branches(nets, path, "join", input)?;
+                self.refuse_lengths("join", input);
+                let outer = net.output_shape(input)?.positions().sides()[..*axis].iter().product();
+                self.concat(nodes, nets, outer, input, true)?
+            }
+        })
     }
 
     fn branches(
@@ -119,37 +140,207 @@ impl Builder<'_> {
         nets: &[Net],
         path: &str,
         combinator: &str,
-        width: usize,
-    ) -> Result<(Vec<Node>, Vec<usize>), Error> {
+        input: &Shape,
+    ) -> Result<Vec<Node>, Error> {
         let path = join(path, combinator);
-        let both =
-            nets.iter().enumerate().map(|(i, net)| self.node(net, &join(&path, &i.to_string()), width));
-        Ok(both.collect::<Result<Vec<_>, _>>()?.into_iter().unzip())
+        nets.iter().enumerate().map(|(i, net)| self.node(net, &join(&path, &i.to_string()), input)).collect()
     }
 
-    fn layer(&mut self, layer: &Layer, path: &str, width: usize) -> Result<(Node, usize), Error> {
+    fn concat(
+        &self,
+        nodes: Vec<Node>,
+        nets: &[Net],
+        outer: usize,
+        input: &Shape,
+        join: bool,
+    ) -> Result<Node, Error> {
+        let width = |net: &Net| Ok(size(&net.output_shape(input)?) / outer);
+        let widths = nets.iter().map(width).collect::<Result<_, Error>>()?;
+        Ok(Node::Concat { outer, widths, join, nodes })
+    }
+
+    fn layer(&mut self, layer: &Layer, path: &str, input: &Shape) -> Result<Node, Error> {
+        let (grid, output) = (input.positions(), layer.output_shape(input)?);
+        let (positions, channels) = (grid.positions(), units(input));
         Ok(match layer {
-            Layer::Dense { width: out, affine } => {
-                let Lowering { seed, dtype, ref device, .. } = *self.lowering;
-                let out = out.at(self.lowering.width);
-                self.affines.push(Affine::draw(*affine, path.to_owned(), (width, out), seed, dtype, device)?);
-                (Node::Affine(self.affines.len() - 1), out)
+            Layer::Dense { affine, .. } => {
+                self.dense(*affine, path, positions, (channels, units(&output)))?
             }
-            Layer::Activation(phi) => (Node::Pointwise(self.activation(phi)?), width),
-            Layer::LayerNorm { epsilon, axes: ntk_core::Axes::Channels } => {
-                (Node::LayerNorm { epsilon: *epsilon }, width)
+            Layer::Embedding { affine, .. } => {
+                let (inputs, outputs) = (channels, units(&output));
+                let sites = Sites { reads: Reads::Tokens, sharing: Sharing::All, positions, inputs, outputs };
+                self.affine(*affine, path, sites, &[inputs, outputs])?
+            }
+            Layer::Conv { kind, affine, window, groups, .. } => {
+                let transposed = *kind == ConvKind::Transposed;
+                let taps = Taps::new(&window.axes("conv", &grid, transposed)?);
+                if transposed || *kind == ConvKind::Local || window.padding == Padding::Circular {
+                    self.refuse_lengths(layer.name(), input);
+                }
+                let sharing = match (kind, groups) {
+                    (ConvKind::Local, _) => Sharing::Positions,
+                    (_, Groups::Depthwise) => Sharing::Groups(channels),
+                    (_, Groups::Count(1)) => Sharing::All,
+                    (_, Groups::Count(count)) => Sharing::Groups(*count),
+                };
+                let sites = Sites {
+                    reads: Reads::Window(Arc::new(taps)),
+                    sharing,
+                    positions: output.positions().positions(),
+                    inputs: channels,
+                    outputs: units(&output),
+                };
+                let mut shape = window.shape.clone();
+                if sharing == Sharing::Positions {
+                    shape.splice(0..0, output.positions().sides().iter().copied());
+                }
+                shape.extend([sites.block_channels().0, sites.outputs]);
+                self.affine(*affine, path, sites, &shape)?
+            }
+            Layer::Pool { window, .. } => {
+                if window.padding == Padding::Circular {
+                    self.refuse_lengths(layer.name(), input);
+                }
+                let taps = Taps::new(&window.axes("pool", &grid, false)?);
+                self.positions(layer, &grid, taps.valid.map_or(Pass::Never, Pass::Window))?
+            }
+            Layer::GlobalPool { pooling } => self.positions(layer, &grid, Pass::Global(*pooling))?,
+            Layer::Index { .. } | Layer::Resize { .. } | Layer::Linear { .. } => {
+                self.refuse_lengths(layer.name(), input);
+                self.positions(layer, &grid, Pass::Never)?
+            }
+            Layer::Flatten => Node::Flatten,
+            Layer::Aggregate { axis } => {
+                let nodes = grid.sides()[*axis];
+                self.demands.nodes = Some(self.demands.nodes.map_or(nodes, |least| least.min(nodes)));
+                Node::Aggregate { before: grid.sides()[..*axis].iter().product(), nodes }
+            }
+            Layer::Attention(attention) => self.attention(attention, path, input, &output)?,
+            Layer::Activation(phi) => Node::Pointwise(self.activation(phi)?),
+            Layer::LayerNorm { epsilon, axes } => {
+                let over = axes.of(grid.rank());
+                if over.contains(&true) {
+                    self.refuse_lengths(layer.name(), input);
+                }
+                Node::LayerNorm(norm(*epsilon, &grid, &over))
             }
             Layer::Dropout { rate } => {
                 let stream = Stream::new(self.lowering.seed, &join(path, "mask"));
-                (Node::Dropout { keep: rate.keep(), stream }, width)
+                Node::Dropout { keep: rate.keep(), stream }
             }
             Layer::Custom { name, parameters } => {
                 let rule =
                     self.rules.find_layer(name).ok_or_else(|| Error::UnknownLayer { name: name.clone() })?;
-                (Node::Custom { rule, numbers: parameters.clone() }, width)
+                Node::Custom { rule, numbers: parameters.clone(), channels }
             }
-            other => return Err(Error::NoFiniteNetwork { name: other.name().to_owned() }),
         })
+    }
+
+    fn dense(
+        &mut self,
+        affine: ntk_core::Affine,
+        path: &str,
+        positions: usize,
+        (inputs, outputs): (usize, usize),
+    ) -> Result<Node, Error> {
+        let sites = Sites { reads: Reads::Here, sharing: Sharing::All, positions, inputs, outputs };
+        self.affine(affine, path, sites, &[inputs, outputs])
+    }
+
+    fn affine(
+        &mut self,
+        affine: ntk_core::Affine,
+        path: &str,
+        sites: Sites,
+        shape: &[usize],
+    ) -> Result<Node, Error> {
+        self.affines.push(Affine::draw(affine, path.to_owned(), sites, shape, self.lowering)?);
+        Ok(Node::Affine(self.affines.len() - 1))
+    }
+
+    fn positions(&self, layer: &Layer, grid: &Grid, pass: Pass) -> Result<Node, Error> {
+        let axes = layer.axis_maps(grid)?.unwrap_or_default();
+        Ok(Node::Positions { map: Arc::new(PositionMap::of_axes(&axes)), pass })
+    }
+
+    fn refuse_lengths(&mut self, layer: &str, input: &Shape) {
+        // Lengths belong to the only axis of a sequence, and end where it ends.
+        if input.positions().rank() == 1 && self.demands.no_lengths.is_none() {
+            self.demands.no_lengths = Some(layer.to_owned());
+        }
+    }
+
+    /// Queries, keys and values, the core, and the output weights: `query`, `key` (or `query_key` where they are of the
+    /// same weights), `value` and `output` below the path.
+    fn attention(
+        &mut self,
+        attention: &ntk_core::Attention,
+        path: &str,
+        input: &Shape,
+        output: &Shape,
+    ) -> Result<Node, Error> {
+        let (grid, channels, n) = (input.positions(), units(input), self.lowering.width);
+        let (heads, key, value) = (attention.heads.at(n), attention.key.at(n), attention.value.at(n));
+        let embedding = match &attention.position {
+            Some(position) => Some(self.embedding(position, path, &grid, channels)?),
+            None => None,
+        };
+        let embedded = match &attention.position {
+            Some(PositionEmbedding { combine: PositionCombine::Concat(more), .. }) => channels + more.at(n),
+            _ => channels,
+        };
+        let read =
+            if embedding.as_ref().is_some_and(|embedding| embedding.values) { embedded } else { channels };
+        let positions = grid.positions();
+        let mut map = |name: &str, weight, bias, sizes| -> Result<usize, Error> {
+            let affine = ntk_core::Affine::new(weight, bias);
+            let bias_rate = if affine.has_bias() { attention.rate } else { affine.bias_rate };
+            let affine = ntk_core::Affine { weight_rate: attention.rate, bias_rate, ..affine };
+            self.dense(affine, &join(path, name), positions, sizes)?;
+            Ok(self.affines.len() - 1)
+        };
+        let (query_weight, key_weight) = (attention.query_variance, attention.key_variance);
+        let (query, keys, scale) = match attention.scaling {
+            LogitScaling::InverseRoot => {
+                let query = map("query", query_weight, Variance::ZERO, (embedded, heads * key))?;
+                let keys = map("key", key_weight, Variance::ZERO, (embedded, heads * key))?;
+                (query, Some(keys), 1.0 / (key as f64).sqrt())
+            }
+            LogitScaling::InverseDimension => {
+                let both = map("query_key", Variance::ONE, Variance::ZERO, (embedded, heads * key))?;
+                (both, None, query_weight.std() * key_weight.std() / key as f64)
+            }
+        };
+        let values = map("value", attention.value_variance, Variance::ZERO, (read, heads * value))?;
+        let out = map("output", attention.output_variance, attention.bias, (heads * value, units(output)))?;
+        let core = Core { grid, heads, scale, weighting: attention.weighting, mask: attention.mask };
+        let node = Attention { core, query, key: keys, value: values, embedding };
+        Ok(Node::Serial(vec![Node::Attention(Arc::new(node)), Node::Affine(out)]))
+    }
+
+    /// Embeddings of the positions, drawn from the seed: the root of the covariance times independent columns.
+    fn embedding(
+        &self,
+        position: &PositionEmbedding,
+        path: &str,
+        grid: &Grid,
+        channels: usize,
+    ) -> Result<Embedding, Error> {
+        let &Lowering { seed, dtype, ref device, width, .. } = self.lowering;
+        let (channels, beside) = match position.combine {
+            PositionCombine::Sum => (channels, false),
+            PositionCombine::Concat(channels) => (channels.at(width), true),
+        };
+        let positions = grid.positions();
+        let normals = Stream::new(seed, &join(path, "position")).normals(positions * channels);
+        let normals = Array2::from_shape_vec((positions, channels), normals);
+        let normals = normals.map_err(candle_core::Error::wrap)? * position.variance.std();
+        let table = match position.decay {
+            PositionDecay::Independent => normals,
+            _ => root(position, grid)?.dot(&normals),
+        };
+        let table = tensor::matrix(table.view(), dtype, device)?.reshape((1, positions * channels))?;
+        Ok(Embedding { table, beside, values: position.values })
     }
 
     fn activation(&self, phi: &Activation) -> Result<Pointwise, Error> {
@@ -165,16 +356,73 @@ impl Builder<'_> {
     }
 }
 
-/// Widths that are equal as multiples of n may still round to different numbers of units.
-fn equal(combinator: &'static str, widths: &[usize]) -> Result<usize, Error> {
-    let first = *widths.first().ok_or(ntk_core::Error::NoBranches { combinator })?;
-    match widths.iter().find(|&&width| width != first) {
-        Some(&other) => {
-            let (left, right) = (Width::Fixed(first), Width::Fixed(other));
-            Err(ntk_core::Error::BranchWidths { combinator, left, right }.into())
+/// Whether a network reads tokens: an embedding stands first on every path, or on none.
+pub(crate) fn reads_tokens(net: &Net) -> Result<bool, Error> {
+    let none =
+        |nets: &[Net]| match nets.iter().map(reads_tokens).collect::<Result<Vec<_>, _>>()?.contains(&true) {
+            true => Err(Error::EmbeddingPlace),
+            false => Ok(false),
+        };
+    match net.kind() {
+        NetKind::Layer(layer) => Ok(matches!(layer, Layer::Embedding { .. })),
+        NetKind::Serial(nets) => match nets.split_first() {
+            Some((first, rest)) => {
+                none(rest)?;
+                reads_tokens(first)
+            }
+            None => Ok(false),
+        },
+        NetKind::Sum(nets) | NetKind::Product(nets) | NetKind::Concat(nets) | NetKind::Join { nets, .. } => {
+            let all = nets.iter().map(reads_tokens).collect::<Result<Vec<_>, _>>()?;
+            match (all.contains(&true), all.contains(&false)) {
+                (true, true) => Err(Error::EmbeddingPlace),
+                (tokens, _) => Ok(tokens),
+            }
         }
-        None => Ok(first),
     }
+}
+
+/// The channels of a shape whose width is a number.
+fn units(shape: &Shape) -> usize {
+    shape.channels().at(1)
+}
+
+/// Numbers of one sample.
+pub(crate) fn size(shape: &Shape) -> usize {
+    shape.positions().positions() * units(shape)
+}
+
+/// The groups of positions that are normalized together, and their order if they do not stand together.
+fn norm(epsilon: f64, grid: &Grid, over: &[bool]) -> Norm {
+    let positions = grid.positions();
+    let kept = |position: u32| {
+        let at = grid.coordinates(position as usize);
+        let axes = grid.sides().iter().zip(at).zip(over).filter(|(_, over)| !**over);
+        axes.fold(0, |part, ((side, at), _)| part * side + at)
+    };
+    let parts = grid.sides().iter().zip(over).filter(|(_, over)| !**over).map(|(side, _)| side).product();
+    let mut order: Vec<u32> = (0..positions as u32).collect();
+    order.sort_by_key(|&position| kept(position));
+    let mut back = vec![0; positions];
+    order.iter().enumerate().for_each(|(to, &from)| back[from as usize] = to as u32);
+    let order = if order.is_sorted() { None } else { Some((order, back)) };
+    Norm { epsilon, parts, order }
+}
+
+/// The symmetric root of the correlation of positions.
+fn root(position: &PositionEmbedding, grid: &Grid) -> Result<Array2<f64>, Error> {
+    let positions = grid.positions();
+    let refuse = || Error::PositionCovariance { power: position.power };
+    let correlation =
+        Array2::from_shape_fn((positions, positions), |(p, q)| position.correlation(grid, p, q));
+    let eigen = Symmetric::new(correlation).and_then(|matrix| SymmetricEigen::new(&matrix));
+    let eigen = eigen.map_err(|_| refuse())?;
+    // Rounding of eigenvalues is a few ε times the largest, which is at most the number of positions.
+    if eigen.values().iter().any(|&value| value < -1e-10 * positions as f64) {
+        return Err(refuse());
+    }
+    let scaled = &eigen.vectors() * &eigen.values().mapv(|value| value.max(0.0).sqrt());
+    Ok(scaled.dot(&eigen.vectors().t()))
 }
 
 fn join(path: &str, segment: &str) -> String {

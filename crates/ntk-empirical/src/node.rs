@@ -1,32 +1,82 @@
 //! One node of a finite network and its three rules: forward, pullback of cotangents, pushforward of tangents.
 //!
-//! Activations are (n, w). Cotangents are (n, o, w): o of them for each sample, carried through the network together;
-//! the first axis is 1 as long as they are the same for all samples, as the identity at the output is.
+//! Activations are (n, w) with w = positions · channels, channels fastest. Cotangents are (n, o, w): o of them for each
+//! sample, carried through the network together; the first axis is 1 as long as they are the same for all samples, as
+//! the identity at the output is. Where samples have lengths, what a layer writes beyond them is cleared, and so are the
+//! cotangents of it.
 
+mod attention;
+mod backward;
+mod core;
 mod norm;
 
 use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor};
+use ntk_core::Pooling;
 
-use crate::affine::{Affine, Tangent};
+pub(crate) use self::attention::{Attention, Embedding};
+pub(crate) use self::core::Core;
+pub(crate) use self::norm::Norm;
+
+use crate::affine::Affine;
 use crate::draw::Stream;
+use crate::input::{Edges, Lengths, Signal};
 use crate::pointwise::Pointwise;
+use crate::positions::PositionMap;
 use crate::rules::LayerRule;
-use crate::tensor::scale_rows;
+use crate::sites::Reads;
 
 /// What a node does. Affine nodes hold the index of their parameters.
 #[derive(Clone)]
 pub(crate) enum Node {
     Affine(usize),
+    Attention(Arc<Attention>),
+    /// A map of positions, and how lengths pass it.
+    Positions {
+        map: Arc<PositionMap>,
+        pass: Pass,
+    },
+    /// Sums along the edges of each sample's graph; an axis of nodes with `before` positions before it.
+    Aggregate {
+        before: usize,
+        nodes: usize,
+    },
+    Flatten,
     Pointwise(Pointwise),
-    LayerNorm { epsilon: f64 },
-    Dropout { keep: f64, stream: Stream },
-    Custom { rule: Arc<dyn LayerRule>, numbers: Vec<f64> },
+    LayerNorm(Norm),
+    Dropout {
+        keep: f64,
+        stream: Stream,
+    },
+    /// A map of the channels, at each of some positions.
+    Custom {
+        rule: Arc<dyn LayerRule>,
+        numbers: Vec<f64>,
+        channels: usize,
+    },
     Serial(Vec<Node>),
     Sum(Vec<Node>),
     Product(Vec<Node>),
-    Concat(Vec<Node>),
+    /// Channels side by side, or positions along an axis if `join`: branch i has `widths[i]` numbers for each of `outer`
+    /// positions before them.
+    Concat {
+        outer: usize,
+        widths: Vec<usize>,
+        join: bool,
+        nodes: Vec<Node>,
+    },
+}
+
+/// How lengths pass a map of positions.
+#[derive(Clone)]
+pub(crate) enum Pass {
+    /// For each length, that of the output.
+    Window(Vec<usize>),
+    /// All positions become one.
+    Global(Pooling),
+    /// Not at all.
+    Never,
 }
 
 /// What forward leaves behind for the two other rules.
@@ -37,20 +87,26 @@ pub(crate) enum Tape {
     Input(Tensor),
     /// The derivative is multiplication by this (n, w).
     Factor(Tensor),
-    /// The normalized output (n, w) and 1/√(variance + ε) (n, 1).
+    /// The derivative is linear over positions, times this (n, 1).
+    Positions(Option<Tensor>),
+    /// The normalized output, in parts, and 1/√(variance + ε).
     Normalized { output: Tensor, inverse: Tensor },
+    /// What attention needs.
+    Attention(Box<attention::Record>),
+    /// The output was cleared beyond these lengths.
+    Cleared(Lengths, Box<Tape>),
     /// The tapes of the parts.
     Parts(Vec<Tape>),
     /// Tapes and outputs of the branches of a product.
     Product(Vec<Tape>, Vec<Tensor>),
-    /// Tapes and widths of the branches of a concatenation.
-    Concat(Vec<Tape>, Vec<usize>),
 }
 
 /// What is common to a whole sweep.
 #[derive(Clone, Copy)]
 pub(crate) struct Sweep<'a> {
     pub(crate) affines: &'a [Affine],
+    /// The graphs of the samples, if there are any.
+    pub(crate) graphs: Option<&'a [Edges]>,
     /// The number of the pass, by which dropout draws its masks; none in evaluation.
     pub(crate) pass: Option<u64>,
     /// Whether frozen parameters count among those that cotangents must reach.
@@ -61,48 +117,120 @@ pub(crate) struct Sweep<'a> {
 pub(crate) type Visit<'a> = dyn FnMut(usize, &Tensor, &Tensor) -> std::result::Result<(), crate::Error> + 'a;
 
 impl Sweep<'_> {
-    fn wants(&self, index: usize) -> bool {
+    pub(crate) fn wants(&self, index: usize) -> bool {
         self.frozen || self.affines[index].learns()
+    }
+
+    /// The pullback of one affine node, with its visit.
+    pub(crate) fn affine(
+        &self,
+        index: usize,
+        x: &Tensor,
+        d: &Tensor,
+        to_input: bool,
+        visit: &mut Visit<'_>,
+    ) -> std::result::Result<Option<Tensor>, crate::Error> {
+        // Before the visit, which may move the weights.
+        let input = if to_input { Some(self.affines[index].pullback(d)?) } else { None };
+        if self.wants(index) {
+            visit(index, x, d)?;
+        }
+        Ok(input)
+    }
+
+    fn graph(&self, sample: usize, nodes: usize) -> Result<PositionMap> {
+        match self.graphs {
+            Some(graphs) => Ok(PositionMap::of_graph(nodes, &graphs[sample])),
+            None => candle_core::bail!("no graphs"),
+        }
     }
 }
 
 impl Node {
     /// y = f(x). x: (n, in) → (n, out).
-    pub(crate) fn forward(&self, sweep: Sweep<'_>, x: &Tensor) -> Result<Tensor> {
-        match self {
-            Node::Affine(index) => sweep.affines[*index].forward(x),
-            Node::Pointwise(phi) => phi.value(x),
-            Node::LayerNorm { epsilon } => Ok(norm::forward(x, *epsilon)?.0),
-            Node::Dropout { keep, stream } => match sweep.pass {
-                Some(pass) => x * mask(x, *keep, *stream, pass)?,
-                None => Ok(x.clone()),
-            },
-            Node::Custom { rule, numbers } => rule.forward(x, numbers),
-            Node::Serial(nodes) => nodes.iter().try_fold(x.clone(), |x, node| node.forward(sweep, &x)),
-            Node::Sum(nodes) => sum(nodes.iter().map(|node| node.forward(sweep, x))),
-            Node::Product(nodes) => product(nodes.iter().map(|node| node.forward(sweep, x))),
-            Node::Concat(nodes) => {
-                let parts = nodes.iter().map(|node| node.forward(sweep, x)).collect::<Result<Vec<_>>>()?;
-                Tensor::cat(&parts, 1)
+    pub(crate) fn forward(&self, sweep: Sweep<'_>, signal: &Signal) -> Result<Signal> {
+        let x = &signal.x;
+        let branches = |nodes: &[Node]| -> Result<(Vec<Tensor>, Option<Lengths>)> {
+            let all = nodes.iter().map(|node| node.forward(sweep, signal)).collect::<Result<Vec<_>>>()?;
+            Ok(gather(all))
+        };
+        let combined = |(values, lengths), f: &dyn Fn(Vec<Tensor>) -> Result<Tensor>| {
+            Ok(Signal { x: f(values)?, lengths })
+        };
+        let y = match self {
+            Node::Serial(nodes) => {
+                return nodes.iter().try_fold(signal.clone(), |signal, node| node.forward(sweep, &signal));
             }
-        }
+            Node::Sum(nodes) => return combined(branches(nodes)?, &sum),
+            Node::Product(nodes) => return combined(branches(nodes)?, &product),
+            Node::Concat { outer, nodes, .. } => {
+                return combined(branches(nodes)?, &|values| concat(&values, *outer));
+            }
+            Node::Affine(index) => sweep.affines[*index].forward(x)?,
+            Node::Pointwise(phi) => phi.value(x)?,
+            _ => return Ok(self.record(sweep, signal)?.0),
+        };
+        Ok(self.seal(sweep, y, signal)?)
     }
 
     /// The same, and what the other rules need.
-    pub(crate) fn record(&self, sweep: Sweep<'_>, x: &Tensor) -> Result<(Tensor, Tape)> {
-        let branches = |nodes: &[Node]| -> Result<(Vec<Tensor>, Vec<Tape>)> {
-            let both = nodes.iter().map(|node| node.record(sweep, x)).collect::<Result<Vec<_>>>()?;
-            Ok(both.into_iter().unzip())
+    pub(crate) fn record(&self, sweep: Sweep<'_>, signal: &Signal) -> Result<(Signal, Tape)> {
+        let x = &signal.x;
+        let branches = |nodes: &[Node]| -> Result<(Vec<Tensor>, Option<Lengths>, Vec<Tape>)> {
+            let all = nodes.iter().map(|node| node.record(sweep, signal)).collect::<Result<Vec<_>>>()?;
+            let (signals, tapes) = all.into_iter().unzip();
+            let (values, lengths) = gather(signals);
+            Ok((values, lengths, tapes))
         };
-        Ok(match self {
-            Node::Affine(_) | Node::Custom { .. } => (self.forward(sweep, x)?, Tape::Input(x.clone())),
+        let (y, tape) = match self {
+            Node::Serial(nodes) => {
+                let (mut signal, mut tapes) = (signal.clone(), Vec::with_capacity(nodes.len()));
+                for node in nodes {
+                    let (next, tape) = node.record(sweep, &signal)?;
+                    tapes.push(tape);
+                    signal = next;
+                }
+                return Ok((signal, Tape::Parts(tapes)));
+            }
+            Node::Sum(nodes) => {
+                let (values, lengths, tapes) = branches(nodes)?;
+                return Ok((Signal { x: sum(values)?, lengths }, Tape::Parts(tapes)));
+            }
+            Node::Product(nodes) => {
+                let (values, lengths, tapes) = branches(nodes)?;
+                return Ok((Signal { x: product(values.clone())?, lengths }, Tape::Product(tapes, values)));
+            }
+            Node::Concat { outer, nodes, .. } => {
+                let (values, lengths, tapes) = branches(nodes)?;
+                return Ok((Signal { x: concat(&values, *outer)?, lengths }, Tape::Parts(tapes)));
+            }
+            Node::Affine(index) => (sweep.affines[*index].forward(x)?, Tape::Input(x.clone())),
+            Node::Custom { rule, numbers, channels } => {
+                let y = rule.forward(&x.reshape(((), *channels))?, numbers)?.reshape(x.shape())?;
+                (y, Tape::Input(x.clone()))
+            }
+            Node::Attention(attention) => {
+                let (y, record) = attention.record(sweep, signal)?;
+                (y, Tape::Attention(Box::new(record)))
+            }
+            Node::Positions { map, pass } => {
+                let (y, factor) = (map.forward(x)?, pass.factor(signal)?);
+                match factor {
+                    Some(factor) => (y.broadcast_mul(&factor)?, Tape::Positions(Some(factor))),
+                    None => (y, Tape::Positions(None)),
+                }
+            }
+            Node::Aggregate { .. } => {
+                (self.aggregate(sweep, &x.unsqueeze(1)?, false)?.squeeze(1)?, Tape::Empty)
+            }
+            Node::Flatten => (x.clone(), Tape::Empty),
             Node::Pointwise(phi) => {
                 let (y, slope) = phi.value_and_slope(x)?;
                 (y, Tape::Factor(slope))
             }
-            Node::LayerNorm { epsilon } => {
-                let (output, inverse) = norm::forward(x, *epsilon)?;
-                (output.clone(), Tape::Normalized { output, inverse })
+            Node::LayerNorm(norm) => {
+                let (output, inverse) = norm.forward(x)?;
+                (norm.join(&output)?, Tape::Normalized { output, inverse })
             }
             Node::Dropout { keep, stream } => match sweep.pass {
                 Some(pass) => {
@@ -111,183 +239,93 @@ impl Node {
                 }
                 None => (x.clone(), Tape::Empty),
             },
-            Node::Serial(nodes) => {
-                let (mut x, mut tapes) = (x.clone(), Vec::with_capacity(nodes.len()));
-                for node in nodes {
-                    let (y, tape) = node.record(sweep, &x)?;
-                    tapes.push(tape);
-                    x = y;
-                }
-                (x, Tape::Parts(tapes))
+        };
+        let signal = self.seal(sweep, y, signal)?;
+        Ok(match &signal.lengths {
+            Some(lengths) => {
+                let tape = Tape::Cleared(lengths.clone(), Box::new(tape));
+                (signal, tape)
             }
-            Node::Sum(nodes) => {
-                let (values, tapes) = branches(nodes)?;
-                (sum(values.into_iter().map(Ok))?, Tape::Parts(tapes))
-            }
-            Node::Product(nodes) => {
-                let (values, tapes) = branches(nodes)?;
-                (product(values.iter().cloned().map(Ok))?, Tape::Product(tapes, values))
-            }
-            Node::Concat(nodes) => {
-                let (values, tapes) = branches(nodes)?;
-                let widths = values.iter().map(|v| v.dim(1)).collect::<Result<_>>()?;
-                (Tensor::cat(&values, 1)?, Tape::Concat(tapes, widths))
-            }
+            None => (signal, tape),
         })
     }
 
-    /// Carries cotangents of the output back to every affine node, calling `visit` there, and to the input if it is
-    /// asked for. d: (n or 1, o, out) → (n or 1, o, in).
-    pub(crate) fn pullback(
-        &self,
-        sweep: Sweep<'_>,
-        tape: &Tape,
-        d: &Tensor,
-        to_input: bool,
-        visit: &mut Visit<'_>,
-    ) -> std::result::Result<Option<Tensor>, crate::Error> {
-        let wanted = |d: Result<Tensor>| if to_input { Ok(Some(d?)) } else { Ok(None) };
-        match (self, tape) {
-            (Node::Affine(index), Tape::Input(x)) => {
-                // Before the visit, which may move the weights.
-                let input = if to_input { Some(sweep.affines[*index].pullback(d)?) } else { None };
-                if sweep.wants(*index) {
-                    visit(*index, x, d)?;
-                }
-                Ok(input)
+    /// The output of a layer with its lengths, and zeros beyond them.
+    pub(crate) fn seal(&self, sweep: Sweep<'_>, y: Tensor, input: &Signal) -> Result<Signal> {
+        let Some(lengths) = &input.lengths else { return Ok(Signal { x: y, lengths: None }) };
+        let valid = match self {
+            Node::Flatten | Node::Positions { pass: Pass::Global(_) | Pass::Never, .. } => {
+                return Ok(Signal { x: y, lengths: None });
             }
-            (Node::Custom { rule, numbers }, Tape::Input(x)) => {
-                let (_, outputs, width) = d.dims3()?;
-                wanted(
-                    d.broadcast_as((x.dim(0)?, outputs, width)).and_then(|d| rule.pullback(x, &d, numbers)),
-                )
-            }
-            (_, Tape::Factor(factor)) => wanted(if to_input { scale_rows(d, factor) } else { Ok(d.clone()) }),
-            (_, Tape::Normalized { output, inverse }) => wanted(norm::pullback(d, output, inverse)),
-            (Node::Serial(nodes), Tape::Parts(tapes)) => {
-                let first = if to_input {
-                    0
-                } else {
-                    nodes.iter().position(|n| n.reaches(sweep)).unwrap_or(nodes.len())
-                };
-                let mut d = Some(d.clone());
-                for (i, (node, tape)) in nodes.iter().zip(tapes).enumerate().skip(first).rev() {
-                    let Some(here) = d else { return Ok(None) };
-                    d = node.pullback(sweep, tape, &here, to_input || i > first, visit)?;
-                }
-                Ok(d.filter(|_| to_input))
-            }
-            (Node::Sum(nodes), Tape::Parts(tapes)) => {
-                let mut total = None;
-                for (node, tape) in nodes.iter().zip(tapes) {
-                    total = add(total, node.pullback(sweep, tape, d, to_input, visit)?)?;
-                }
-                Ok(total)
-            }
-            (Node::Product(nodes), Tape::Product(tapes, values)) => {
-                let mut total = None;
-                for (i, (node, tape)) in nodes.iter().zip(tapes).enumerate() {
-                    let d = match others(values, i)? {
-                        Some(others) => scale_rows(d, &others)?,
-                        None => d.clone(),
-                    };
-                    total = add(total, node.pullback(sweep, tape, &d, to_input, visit)?)?;
-                }
-                Ok(total)
-            }
-            (Node::Concat(nodes), Tape::Concat(tapes, widths)) => {
-                let (mut total, mut start) = (None, 0);
-                for ((node, tape), &width) in nodes.iter().zip(tapes).zip(widths) {
-                    let d = d.narrow(2, start, width)?.contiguous()?;
-                    total = add(total, node.pullback(sweep, tape, &d, to_input, visit)?)?;
-                    start += width;
-                }
-                Ok(total)
-            }
-            _ => Ok(Some(d.clone())),
+            Node::Positions { pass: Pass::Window(valid), .. } => Some(valid),
+            Node::Affine(index) => match &sweep.affines[*index].sites.reads {
+                Reads::Window(taps) => taps.valid.as_ref(),
+                Reads::Here | Reads::Tokens => None,
+            },
+            _ => None,
+        };
+        let lengths = match valid {
+            Some(valid) => lengths.map(self.positions(sweep, lengths.side), |length| valid[length]),
+            None => lengths.clone(),
+        };
+        Ok(Signal { x: lengths.clear(&y)?, lengths: Some(lengths) })
+    }
+
+    /// Positions that go out of a layer, of which some come in.
+    fn positions(&self, sweep: Sweep<'_>, inputs: usize) -> usize {
+        match self {
+            Node::Affine(index) => sweep.affines[*index].sites.positions,
+            Node::Positions { map, .. } => map.outputs(),
+            _ => inputs,
         }
     }
 
-    /// Carries a tangent of the input and of the parameters to the output; none is zero. t: (n, in) → (n, out).
-    pub(crate) fn pushforward(
-        &self,
-        sweep: Sweep<'_>,
-        tape: &Tape,
-        t: Option<&Tensor>,
-        tangents: &[Tangent],
-    ) -> Result<Option<Tensor>> {
-        match (self, tape) {
-            (Node::Affine(index), Tape::Input(x)) => {
-                sweep.affines[*index].pushforward(x, t, &tangents[*index]).map(Some)
-            }
-            (Node::Custom { rule, numbers }, Tape::Input(x)) => {
-                t.map(|t| rule.pushforward(x, t, numbers)).transpose()
-            }
-            (_, Tape::Factor(factor)) => t.map(|t| t * factor).transpose(),
-            (_, Tape::Normalized { output, inverse }) => {
-                let Some(t) = t else { return Ok(None) };
-                norm::pullback(&t.unsqueeze(1)?, output, inverse)?.squeeze(1).map(Some)
-            }
-            (Node::Serial(nodes), Tape::Parts(tapes)) => {
-                let mut t = t.cloned();
-                for (node, tape) in nodes.iter().zip(tapes) {
-                    t = node.pushforward(sweep, tape, t.as_ref(), tangents)?;
-                }
-                Ok(t)
-            }
-            (Node::Sum(nodes), Tape::Parts(tapes)) => {
-                let mut total = None;
-                for (node, tape) in nodes.iter().zip(tapes) {
-                    total = add(total, node.pushforward(sweep, tape, t, tangents)?)?;
-                }
-                Ok(total)
-            }
-            (Node::Product(nodes), Tape::Product(tapes, values)) => {
-                let mut total = None;
-                for (i, (node, tape)) in nodes.iter().zip(tapes).enumerate() {
-                    let Some(own) = node.pushforward(sweep, tape, t, tangents)? else { continue };
-                    let own = match others(values, i)? {
-                        Some(others) => (own * others)?,
-                        None => own,
-                    };
-                    total = add(total, Some(own))?;
-                }
-                Ok(total)
-            }
-            (Node::Concat(nodes), Tape::Concat(tapes, widths)) => {
-                let own =
-                    nodes.iter().zip(tapes).map(|(node, tape)| node.pushforward(sweep, tape, t, tangents));
-                let own = own.collect::<Result<Vec<_>>>()?;
-                let Some(known) = own.iter().flatten().next() else { return Ok(None) };
-                let (n, dtype, device) = (known.dim(0)?, known.dtype(), known.device());
-                let parts = own.iter().zip(widths).map(|(t, &width)| match t {
-                    Some(t) => Ok(t.clone()),
-                    None => Tensor::zeros((n, width), dtype, device),
-                });
-                Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 1).map(Some)
-            }
-            _ => Ok(t.cloned()),
-        }
+    /// Sums along edges, or against them. t: (n, o, w) → (n, o, w).
+    fn aggregate(&self, sweep: Sweep<'_>, t: &Tensor, back: bool) -> Result<Tensor> {
+        let Node::Aggregate { before, nodes } = *self else { return Ok(t.clone()) };
+        let (n, o, w) = t.dims3()?;
+        let sample = |i: usize| {
+            let graph = sweep.graph(i, nodes)?;
+            let t = t.get(i)?.reshape((1, o * before, w / before))?;
+            let y = if back { graph.backward(&t)? } else { graph.forward(&t.squeeze(0)?)? };
+            y.reshape((1, o, w))
+        };
+        Tensor::cat(&(0..n).map(sample).collect::<Result<Vec<_>>>()?, 0)
     }
 
     /// y = f(x) with candle's graph, so that candle differentiates it; none where its gradient would not be right.
     pub(crate) fn differentiable(&self, sweep: Sweep<'_>, x: &Tensor) -> Result<Tensor> {
+        let branches = |nodes: &[Node]| -> Result<Vec<Tensor>> {
+            nodes.iter().map(|node| node.differentiable(sweep, x)).collect()
+        };
         match self {
             Node::Affine(index) => sweep.affines[*index].differentiable(x),
+            Node::Attention(attention) => attention.differentiable(sweep, x),
+            Node::Positions { map, .. } => map.composed(x),
             Node::Pointwise(phi) => phi.composed(x).unwrap_or_else(|| {
                 candle_core::bail!("{} is not composed of candle operations with right gradients", phi.name())
             }),
-            Node::LayerNorm { epsilon } => Ok(norm::forward(x, *epsilon)?.0),
-            Node::Dropout { .. } => self.forward(sweep, x),
-            Node::Custom { rule, numbers } => rule.forward(x, numbers),
-            Node::Serial(nodes) => nodes.iter().try_fold(x.clone(), |x, node| node.differentiable(sweep, &x)),
-            Node::Sum(nodes) => sum(nodes.iter().map(|node| node.differentiable(sweep, x))),
-            Node::Product(nodes) => product(nodes.iter().map(|node| node.differentiable(sweep, x))),
-            Node::Concat(nodes) => {
-                let parts =
-                    nodes.iter().map(|node| node.differentiable(sweep, x)).collect::<Result<Vec<_>>>()?;
-                Tensor::cat(&parts, 1)
+            Node::LayerNorm(norm) => norm.join(&norm.forward(x)?.0),
+            Node::Flatten => Ok(x.clone()),
+            Node::Aggregate { .. } => candle_core::bail!("graphs do not reach candle models"),
+            Node::Dropout { .. } => Ok(self.forward(sweep, &Signal { x: x.clone(), lengths: None })?.x),
+            Node::Custom { rule, numbers, channels } => {
+                rule.forward(&x.reshape(((), *channels))?, numbers)?.reshape(x.shape())
             }
+            Node::Serial(nodes) => nodes.iter().try_fold(x.clone(), |x, node| node.differentiable(sweep, &x)),
+            Node::Sum(nodes) => sum(branches(nodes)?),
+            Node::Product(nodes) => product(branches(nodes)?),
+            Node::Concat { outer, nodes, .. } => concat(&branches(nodes)?, *outer),
+        }
+    }
+
+    /// Whether it is a linear map of positions, the same for all channels.
+    pub(crate) fn maps_positions(&self, sweep: Sweep<'_>) -> bool {
+        match self {
+            Node::Positions { .. } | Node::Aggregate { .. } | Node::Flatten => true,
+            Node::Dropout { .. } => sweep.pass.is_none(),
+            Node::Serial(nodes) => nodes.iter().all(|node| node.maps_positions(sweep)),
+            _ => false,
         }
     }
 
@@ -295,12 +333,41 @@ impl Node {
     fn reaches(&self, sweep: Sweep<'_>) -> bool {
         match self {
             Node::Affine(index) => sweep.wants(*index),
-            Node::Serial(nodes) | Node::Sum(nodes) | Node::Product(nodes) | Node::Concat(nodes) => {
+            Node::Attention(attention) => {
+                let all = [Some(attention.query), attention.key, Some(attention.value)];
+                all.into_iter().flatten().any(|index| sweep.wants(index))
+            }
+            Node::Serial(nodes) | Node::Sum(nodes) | Node::Product(nodes) | Node::Concat { nodes, .. } => {
                 nodes.iter().any(|node| node.reaches(sweep))
             }
-            Node::Pointwise(_) | Node::LayerNorm { .. } | Node::Dropout { .. } | Node::Custom { .. } => false,
+            Node::Positions { .. }
+            | Node::Aggregate { .. }
+            | Node::Flatten
+            | Node::Pointwise(_)
+            | Node::LayerNorm(_)
+            | Node::Dropout { .. }
+            | Node::Custom { .. } => false,
         }
     }
+}
+
+impl Pass {
+    /// What an average over all positions is multiplied by where samples are shorter. → (n, 1).
+    fn factor(&self, signal: &Signal) -> Result<Option<Tensor>> {
+        let (Pass::Global(Pooling::Average | Pooling::EdgeAverage), Some(lengths)) = (self, &signal.lengths)
+        else {
+            return Ok(None);
+        };
+        // The average over no positions is 0, as their sum is.
+        let factors = lengths.of.iter().map(|&length| lengths.side as f64 / length.max(1) as f64).collect();
+        let x = &signal.x;
+        crate::tensor::from_vec(factors, (lengths.of.len(), 1), x.dtype(), x.device()).map(Some)
+    }
+}
+
+fn gather(signals: Vec<Signal>) -> (Vec<Tensor>, Option<Lengths>) {
+    let lengths = signals.iter().map(|signal| signal.lengths.clone()).fold(None, Lengths::merge);
+    (signals.into_iter().map(|signal| signal.x).collect(), lengths)
 }
 
 fn add(total: Option<Tensor>, more: Option<Tensor>) -> Result<Option<Tensor>> {
@@ -312,21 +379,26 @@ fn add(total: Option<Tensor>, more: Option<Tensor>) -> Result<Option<Tensor>> {
     }
 }
 
-fn sum(mut parts: impl Iterator<Item = Result<Tensor>>) -> Result<Tensor> {
-    let first = parts.next().unwrap_or_else(|| candle_core::bail!("a sum needs at least one branch"))?;
-    parts.try_fold(first, |total, part| total + part?)
+fn sum(parts: Vec<Tensor>) -> Result<Tensor> {
+    let mut parts = parts.into_iter();
+    let first = parts.next().map_or_else(|| candle_core::bail!("a sum needs at least one branch"), Ok)?;
+    parts.try_fold(first, |total, part| total + part)
 }
 
-fn product(mut parts: impl Iterator<Item = Result<Tensor>>) -> Result<Tensor> {
-    let first = parts.next().unwrap_or_else(|| candle_core::bail!("a product needs at least one branch"))?;
-    parts.try_fold(first, |total, part| total * part?)
+fn product(parts: Vec<Tensor>) -> Result<Tensor> {
+    let mut parts = parts.into_iter();
+    let first = parts.next().map_or_else(|| candle_core::bail!("a product needs at least one branch"), Ok)?;
+    parts.try_fold(first, |total, part| total * part)
 }
 
-/// The product of all factors but one; none if there is no other.
-fn others(values: &[Tensor], except: usize) -> Result<Option<Tensor>> {
-    let mut rest = values.iter().enumerate().filter(|(j, _)| *j != except).map(|(_, v)| v);
-    let Some(first) = rest.next() else { return Ok(None) };
-    rest.try_fold(first.clone(), |total, v| total * v).map(Some)
+/// Side by side after `outer` positions. Parts: (n, outer · wᵢ) → (n, outer · Σ wᵢ).
+pub(crate) fn concat(parts: &[Tensor], outer: usize) -> Result<Tensor> {
+    if outer == 1 {
+        return Tensor::cat(parts, 1);
+    }
+    let parts =
+        parts.iter().map(|part| part.reshape((part.dim(0)?, outer, ()))).collect::<Result<Vec<_>>>()?;
+    Tensor::cat(&parts, 2)?.flatten_from(1)
 }
 
 /// 1/keep where a unit stays, 0 where it is dropped. Row i of a mask depends on the stream, the pass and i alone.

@@ -6,6 +6,7 @@ use ntk_core::Batch;
 
 use crate::affine::Tangent;
 use crate::finite::finite;
+use crate::node::Sweep;
 use crate::{Error, FiniteNet, Parameters, tensor};
 
 impl FiniteNet {
@@ -16,12 +17,13 @@ impl FiniteNet {
     /// # Errors
     /// Those of [`FiniteNet::outputs`] for x and of [`FiniteNet::set_parameters`] for v.
     pub fn jvp(&self, x: Batch<'_>, v: &Parameters) -> Result<Array2<f64>, Error> {
-        let x = self.input(x)?;
+        let input = self.input(x)?;
         let tangents = self.tangents(v)?;
-        let (y, tape) = self.root.record(self.sweep(), &x)?;
-        let t = match self.root.pushforward(self.sweep(), &tape, None, &tangents)? {
+        let sweep = self.sweep(&input);
+        let (y, tape) = self.root.record(sweep, &input.signal)?;
+        let t = match self.root.pushforward(sweep, &tape, None, &tangents)? {
             Some(t) => t,
-            None => y.zeros_like()?,
+            None => y.x.zeros_like()?,
         };
         finite(tensor::array(&t)?, "a Jacobian–vector product")
     }
@@ -32,12 +34,11 @@ impl FiniteNet {
     /// Those of [`FiniteNet::outputs`] for x; [`Error::Targets`], [`Error::Target`] for u.
     pub fn vjp(&self, x: Batch<'_>, u: ArrayView2<'_, f64>) -> Result<Parameters, Error> {
         let samples = x.len();
-        let x = self.input(x)?;
+        let input = self.input(x)?;
         check_targets(u, (samples, self.output_width()))?;
         let u = tensor::matrix(u, self.lowering().dtype, &self.lowering().device)?.unsqueeze(1)?;
-        let mut sweep = self.sweep();
-        sweep.frozen = true;
-        let (_, tape) = self.root.record(sweep, &x)?;
+        let sweep = Sweep { frozen: true, ..self.sweep(&input) };
+        let (_, tape) = self.root.record(sweep, &input.signal)?;
         let mut gradient = Parameters::new();
         self.root.pullback(sweep, &tape, &u, false, &mut |index, x, d| {
             let affine = &self.affines[index];

@@ -14,8 +14,8 @@ pub(crate) struct ActivationRule {
     pub(crate) derivative: Scalar,
 }
 
-/// A custom layer without parameters of its own: a differentiable map of the channels, sample by sample, that keeps
-/// their number. `numbers` are the parameters of its description.
+/// A custom layer without parameters of its own: a differentiable map of the channels, sample by sample and position by
+/// position, that keeps their number. `numbers` are the parameters of its description.
 pub trait LayerRule: Send + Sync {
     /// y = f(x). x: (n, w) → (n, w).
     ///

@@ -1,43 +1,31 @@
-//! The tangent kernel of a finite network without its Jacobian: each affine layer adds its share
-//! (λ_w s_w² X X′ᵀ + λ_b s_b²) ∘ (D D′ᵀ) during one backward sweep.
+//! The tangent kernel of a finite network without its Jacobian: each affine layer adds its share during one backward
+//! sweep, for a dense layer (λ_w s_w² X X′ᵀ + λ_b s_b²) ∘ (D D′ᵀ).
 //!
-//! X are the inputs of the layer and D the derivatives of the outputs with respect to its pre-activations.
+//! X are the inputs of the layer and D the derivatives of the outputs with respect to its pre-activations. Layers that
+//! use their weights at many positions sum over pairs of positions, or form the derivative in their own weights, slab
+//! by slab, whichever takes fewer multiplications.
 //!
-//! Peak memory for n samples, o outputs, widths w_l and b bytes per number: b (2 n Σ w_l + 3 n o max w_l) for the
-//! sweep, and for full blocks (8 + b + 8) n₁ n₂ o² for the result; no term has the size of the parameters. For many samples,
-//! wrap the network in [`Tiled`](ntk_core::Tiled).
+//! Peak memory for n samples, o outputs, w_l = positions · channels and b bytes per number: b (2 n Σ w_l +
+//! 3 n o max w_l) for the sweep, at a convolution b (taps n w_l + 2²⁵) more, and for full blocks (8 + b + 8) n₁ n₂ o²
+//! for the result. For many samples, wrap the network in [`Tiled`](ntk_core::Tiled).
 //!
 //! Source: structured derivatives of \[novak2022fast\].
 
 use candle_core::Tensor;
-use ndarray::{Array2, Array4, Axis, s};
-use ntk_core::{Batch, KernelBlock, KernelFn, Which};
+use ndarray::{Array2, Array4, ArrayView, Dimension, s};
+use ntk_core::{Batch, Graphs, KernelBlock, KernelFn, Which};
 
+use crate::affine::Affine;
+use crate::contract::{Pair, Part, add_share};
 use crate::finite::finite;
-use crate::node::Node;
-use crate::{Error, FiniteNet, tensor};
+use crate::input::Input;
+use crate::moment::moment;
+use crate::{Error, FiniteNet};
 
-/// The two sets of samples in one batch: the second is the first, or follows it.
-struct Pair {
-    x: Tensor,
-    n1: usize,
-    n2: usize,
-    symmetric: bool,
-}
-
-impl Pair {
-    fn first(&self, t: &Tensor) -> candle_core::Result<Tensor> {
-        t.narrow(0, 0, self.n1)
-    }
-
-    fn second(&self, t: &Tensor) -> candle_core::Result<Tensor> {
-        if self.symmetric { Ok(t.clone()) } else { t.narrow(0, self.n1, self.n2) }
-    }
-
-    /// ⟨a, a′⟩ of rows. a: (n, w) → (n₁, n₂).
-    fn gram(&self, a: &Tensor) -> candle_core::Result<Array2<f64>> {
-        tensor::array(&self.first(a)?.matmul(&self.second(a)?.t()?)?)
-    }
+/// Two sets of samples in one batch.
+struct Both {
+    input: Input,
+    pair: Pair,
 }
 
 impl FiniteNet {
@@ -49,34 +37,15 @@ impl FiniteNet {
     /// # Errors
     /// Those of [`FiniteNet::outputs`]; [`Error::Net`] if features differ.
     pub fn ntk_blocks(&self, x1: Batch<'_>, x2: Batch<'_>) -> Result<Array4<f64>, Error> {
-        let pair = if same(x1, x2) { self.pair(x1, None)? } else { self.pair(x1, Some(x2))? };
-        let (n1, n2, o) = (pair.n1, pair.n2, self.output_width());
-        // Axes (n₁, o, n₂, o), as the product of the cotangents has them.
-        let mut theta = Array4::<f64>::zeros((n1, o, n2, o));
-        self.contract(&pair, |_, a, d| {
-            let (samples, _, width) = d.dims3()?;
-            if samples == 1 && pair.x.dim(0)? != 1 {
-                let d = d.squeeze(0)?;
-                let block = tensor::array(&d.matmul(&d.t()?)?)?;
-                for ((p, q), &block) in block.indexed_iter() {
-                    theta.slice_mut(s![.., p, .., q]).scaled_add(block, &a);
-                }
-                return Ok(());
-            }
-            let flat = |d: Tensor| d.contiguous()?.reshape(((), width));
-            let products = flat(pair.first(d)?)?.matmul(&flat(pair.second(d)?)?.t()?)?;
-            let products: Vec<f64> = tensor::to_f64(&products)?.flatten_all()?.to_vec1()?;
-            let rows = theta.as_slice_mut().into_iter().flat_map(|t| t.chunks_exact_mut(n2 * o));
-            for ((row, theta), products) in rows.enumerate().zip(products.chunks_exact(n2 * o)) {
-                let a = a.row(row / o);
-                for ((theta, products), a) in theta.chunks_exact_mut(o).zip(products.chunks_exact(o)).zip(a) {
-                    theta.iter_mut().zip(products).for_each(|(t, p)| *t += a * p);
-                }
-            }
-            Ok(())
+        let both = self.unless_same(x1, x2)?;
+        let (Pair { n1, n2, symmetric }, o) = (both.pair, self.output_width());
+        let mut theta = Array2::zeros((n1 * o, n2 * o));
+        self.contract(&both, |index, x, d| {
+            add_share(&self.affines[index], both.pair, x, d, Part::Blocks, &mut theta)
         })?;
+        let theta = theta.into_shape_with_order((n1, o, n2, o)).map_err(candle_core::Error::wrap)?;
         let mut blocks = theta.permuted_axes([0, 2, 1, 3]).as_standard_layout().into_owned();
-        if pair.symmetric {
+        if symmetric {
             for i in 0..n1 {
                 for j in 0..i {
                     let upper = blocks.slice(s![j, i, .., ..]).t().to_owned();
@@ -93,12 +62,13 @@ impl FiniteNet {
     /// # Errors
     /// As [`FiniteNet::ntk_blocks`].
     pub fn ntk_layers(&self, x1: Batch<'_>, x2: Batch<'_>) -> Result<Vec<(String, Array2<f64>)>, Error> {
-        let pair = if same(x1, x2) { self.pair(x1, None)? } else { self.pair(x1, Some(x2))? };
-        let mut layers: Vec<(String, Array2<f64>)> =
-            self.affines.iter().map(|a| (a.path.clone(), Array2::zeros((pair.n1, pair.n2)))).collect();
-        self.traces(&pair, |index, share| {
-            layers[index].1 += &share;
+        let both = self.unless_same(x1, x2)?;
+        let empty = |affine: &Affine| (affine.path.clone(), Array2::zeros((both.pair.n1, both.pair.n2)));
+        let mut layers: Vec<(String, Array2<f64>)> = self.affines.iter().map(empty).collect();
+        self.contract(&both, |index, x, d| {
+            add_share(&self.affines[index], both.pair, x, d, Part::Trace, &mut layers[index].1)
         })?;
+        layers.iter_mut().for_each(|(_, share)| *share /= self.output_width() as f64);
         Ok(layers)
     }
 
@@ -109,169 +79,108 @@ impl FiniteNet {
     /// # Errors
     /// As [`FiniteNet::ntk_blocks`].
     pub fn output_gram(&self, x1: Batch<'_>, x2: Batch<'_>) -> Result<Array2<f64>, Error> {
-        let pair = if same(x1, x2) { self.pair(x1, None)? } else { self.pair(x1, Some(x2))? };
-        let f = self.forward(&pair.x)?;
-        finite(pair.gram(&f)? / self.output_width() as f64, "the Gram matrix of the outputs")
+        let both = self.unless_same(x1, x2)?;
+        let f = self.predict(&both.input)?;
+        finite(both.pair.gram(&f)? / self.output_width() as f64, "the Gram matrix of the outputs")
     }
 
-    fn pair(&self, x1: Batch<'_>, x2: Option<Batch<'_>>) -> Result<Pair, Error> {
-        let (x, n2) = match x2 {
+    fn unless_same(&self, x1: Batch<'_>, x2: Batch<'_>) -> Result<Both, Error> {
+        self.both(x1, if same(x1, x2) { None } else { Some(x2) })
+    }
+
+    fn both(&self, x1: Batch<'_>, x2: Option<Batch<'_>>) -> Result<Both, Error> {
+        let (input, n2) = match x2 {
             Some(x2) => {
                 Batch::check_pair(x1, x2)?;
-                (Tensor::cat(&[self.input(x1)?, self.input(x2)?], 0)?, x2.len())
+                (self.input(x1)?.join(&self.input(x2)?)?, x2.len())
             }
             None => (self.input(x1)?, x1.len()),
         };
-        Ok(Pair { x, n1: x1.len(), n2, symmetric: x2.is_none() })
+        Ok(Both { input, pair: Pair { n1: x1.len(), n2, symmetric: x2.is_none() } })
     }
 
-    /// One sweep; at each affine layer that learns, its index, λ_w s_w² X X′ᵀ + λ_b s_b² and D (n or 1, o, w).
+    /// One sweep; at each affine layer that learns, its index, its input and its cotangents (n or 1, o, w).
     fn contract(
         &self,
-        pair: &Pair,
-        mut visit: impl FnMut(usize, Array2<f64>, &Tensor) -> Result<(), Error>,
+        both: &Both,
+        mut visit: impl FnMut(usize, &Tensor, &Tensor) -> candle_core::Result<()>,
     ) -> Result<(), Error> {
-        let (_, tape) = self.root.record(self.sweep(), &pair.x)?;
+        let sweep = self.sweep(&both.input);
+        let (_, tape) = self.root.record(sweep, &both.input.signal)?;
         let identity = Tensor::eye(self.output_width(), self.lowering().dtype, &self.lowering().device)?;
-        self.root.pullback(self.sweep(), &tape, &identity.unsqueeze(0)?, false, &mut |index, x, d| {
-            let (weight, bias) = self.affines[index].tangent_scales();
-            visit(index, pair.gram(x)? * weight + bias, d)
+        self.root.pullback(sweep, &tape, &identity.unsqueeze(0)?, false, &mut |index, x, d| {
+            Ok(visit(index, x, d)?)
         })?;
         Ok(())
     }
 
-    fn traces(&self, pair: &Pair, mut visit: impl FnMut(usize, Array2<f64>)) -> Result<(), Error> {
-        let o = self.output_width() as f64;
-        self.contract(pair, |index, a, d| {
-            let (samples, ..) = d.dims3()?;
-            let share = if samples == 1 && pair.x.dim(0)? != 1 {
-                let trace = tensor::to_f64(&d.sqr()?.sum_all()?)?.to_scalar::<f64>()?;
-                a * (trace / o)
-            } else {
-                a * pair.gram(&d.flatten_from(1)?)? / o
-            };
-            visit(index, share);
-            Ok(())
-        })
-    }
-
-    fn kernel(&self, pair: &Pair, which: Which) -> Result<KernelBlock, Error> {
-        let mut block = KernelBlock::default();
+    fn kernel(&self, both: &Both, which: Which) -> Result<KernelBlock, Error> {
+        let (pair, mut block) = (both.pair, KernelBlock::default());
         if which.ntk() {
             let mut theta = Array2::zeros((pair.n1, pair.n2));
-            self.traces(pair, |_, share| theta += &share)?;
-            block.ntk = Some(self.complete(pair, theta, "the tangent kernel")?);
+            self.contract(both, |index, x, d| {
+                add_share(&self.affines[index], pair, x, d, Part::Trace, &mut theta)
+            })?;
+            theta /= self.output_width() as f64;
+            block.ntk = Some(complete(pair, theta, "the tangent kernel")?);
         }
         if which.nngp() {
-            let moment = self.moment(pair, &self.root, &pair.x)?;
-            let mut nngp = moment.random;
-            if let Some(fixed) = moment.fixed {
-                nngp += &(pair.gram(&fixed)? / fixed.dim(1)? as f64);
+            let moment = moment(&self.root, self.sweep(&both.input), &both.input.signal, false)?;
+            let mut nngp = Array2::zeros((pair.n1, pair.n2));
+            for features in moment.independent.iter().chain(&moment.fixed) {
+                nngp += &pair.gram(&features.x)?;
             }
-            block.nngp = Some(self.complete(pair, nngp, "the NNGP kernel")?);
+            nngp /= self.output_width() as f64;
+            block.nngp = Some(complete(pair, nngp, "the NNGP kernel")?);
         }
         Ok(block)
     }
-
-    /// Products of matrices are symmetric up to rounding only.
-    fn complete(
-        &self,
-        pair: &Pair,
-        mut k: Array2<f64>,
-        quantity: &'static str,
-    ) -> Result<Array2<f64>, Error> {
-        if pair.symmetric {
-            for i in 0..pair.n1 {
-                for j in 0..i {
-                    k[[i, j]] = k[[j, i]];
-                }
-            }
-        }
-        finite(k, quantity)
-    }
-
-    /// E f fᵀ per output over the draw of the affine layers that end the network, given all others.
-    fn moment(&self, pair: &Pair, node: &Node, x: &Tensor) -> Result<Moment, Error> {
-        let none = || Array2::zeros((pair.n1, pair.n2));
-        let widths = |node: &Node| -> Result<usize, Error> {
-            Ok(node.forward(self.sweep(), &x.narrow(0, 0, 1)?)?.dim(1)?)
-        };
-        match node {
-            Node::Affine(index) => {
-                let (weight, bias) = self.affines[*index].covariance_scales();
-                Ok(Moment { random: pair.gram(x)? * weight + bias, fixed: None })
-            }
-            Node::Serial(nodes) => match nodes.split_last() {
-                Some((last, before)) => {
-                    let h = before.iter().try_fold(x.clone(), |x, node| node.forward(self.sweep(), &x))?;
-                    self.moment(pair, last, &h)
-                }
-                None => Ok(Moment { random: none(), fixed: Some(x.clone()) }),
-            },
-            Node::Sum(nodes) => {
-                let mut total = Moment { random: none(), fixed: None };
-                for node in nodes {
-                    let own = self.moment(pair, node, x)?;
-                    total.random += &own.random;
-                    total.fixed = match (total.fixed, own.fixed) {
-                        (Some(a), Some(b)) => Some((a + b)?),
-                        (a, b) => a.or(b),
-                    };
-                }
-                Ok(total)
-            }
-            Node::Concat(nodes) => {
-                let (mut random, mut fixed, mut any) = (none(), Vec::new(), false);
-                let (mut width, n) = (0, x.dim(0)?);
-                for node in nodes {
-                    let own = self.moment(pair, node, x)?;
-                    let channels = widths(node)?;
-                    random.scaled_add(channels as f64, &own.random);
-                    any |= own.fixed.is_some();
-                    fixed.push(match own.fixed {
-                        Some(fixed) => fixed,
-                        None => Tensor::zeros((n, channels), x.dtype(), x.device())?,
-                    });
-                    width += channels;
-                }
-                let fixed = if any { Some(Tensor::cat(&fixed, 1)?) } else { None };
-                Ok(Moment { random: random / width as f64, fixed })
-            }
-            Node::Pointwise(_)
-            | Node::LayerNorm { .. }
-            | Node::Dropout { .. }
-            | Node::Custom { .. }
-            | Node::Product(_) => Ok(Moment { random: none(), fixed: Some(node.forward(self.sweep(), x)?) }),
-        }
-    }
 }
 
-/// The second moment of the outputs over the last affine layers, as a mean over channels: `random` is the part of
-/// those layers, (n₁, n₂), and `fixed` the outputs of branches that end otherwise, (n, w), whose cross terms with the
-/// former vanish.
-struct Moment {
-    random: Array2<f64>,
-    fixed: Option<Tensor>,
+/// Products of matrices are symmetric up to rounding only.
+fn complete(pair: Pair, mut k: Array2<f64>, quantity: &'static str) -> Result<Array2<f64>, Error> {
+    if pair.symmetric {
+        for i in 0..pair.n1 {
+            for j in 0..i {
+                k[[i, j]] = k[[j, i]];
+            }
+        }
+    }
+    finite(k, quantity)
 }
 
-/// Whether two batches are views of the same numbers.
+/// Whether two batches are views of the same samples.
 fn same(x1: Batch<'_>, x2: Batch<'_>) -> bool {
-    let (a, b) = (x1.values(), x2.values());
-    a.as_ptr() == b.as_ptr() && a.dim() == b.dim() && a.strides() == b.strides() && a.len_of(Axis(0)) > 0
+    let values = match (x1.token_ids(), x2.token_ids()) {
+        (Some(a), Some(b)) => same_view(a, b),
+        (None, None) => same_view(x1.values(), x2.values()),
+        _ => false,
+    };
+    let graphs = match (x1.graphs(), x2.graphs()) {
+        (Some(Graphs::Dense(a)), Some(Graphs::Dense(b))) => same_view(a, b),
+        (Some(Graphs::Sparse(a)), Some(Graphs::Sparse(b))) => a == b,
+        (a, b) => a.is_none() && b.is_none(),
+    };
+    values && graphs && x1.positions() == x2.positions() && x1.lengths() == x2.lengths()
 }
 
-/// The tangent kernel is the mean over outputs of Θ's blocks (tr Θ(x, x′)/o). The NNGP is the covariance of an output
-/// over the draw of the last affine layer given the earlier ones, σ_w²/w ⟨h, h′⟩ + σ_b², which tends to the limit with
-/// the width at any number of outputs; through sums and concatenations it is that of all branches. What does not end
-/// in an affine layer has [`FiniteNet::output_gram`] in its place.
+fn same_view<T, D: Dimension>(a: ArrayView<'_, T, D>, b: ArrayView<'_, T, D>) -> bool {
+    a.as_ptr() == b.as_ptr() && a.shape() == b.shape() && a.strides() == b.strides() && !a.is_empty()
+}
+
+/// The tangent kernel is the mean over outputs of Θ's blocks (tr Θ(x, x′)/o); outputs that still have positions are
+/// positions · channels of them, so that it is the mean over positions too. The NNGP is the covariance of an output over
+/// the draw of the last affine layer given the earlier ones, for a dense layer σ_w²/w ⟨h, h′⟩ + σ_b², which tends to the
+/// limit with the width at any number of outputs; through sums, concatenations and linear maps of positions it is that of
+/// all branches. What does not end in an affine layer has [`FiniteNet::output_gram`] in its place.
 impl KernelFn for FiniteNet {
     type Error = Error;
 
     fn block(&self, x1: Batch<'_>, x2: Batch<'_>, which: Which) -> Result<KernelBlock, Error> {
-        self.kernel(&self.pair(x1, Some(x2))?, which)
+        self.kernel(&self.both(x1, Some(x2))?, which)
     }
 
     fn symmetric(&self, x: Batch<'_>, which: Which) -> Result<KernelBlock, Error> {
-        self.kernel(&self.pair(x, None)?, which)
+        self.kernel(&self.both(x, None)?, which)
     }
 }

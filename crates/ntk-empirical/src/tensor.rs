@@ -1,6 +1,6 @@
 //! Between candle tensors and arrays, and the few tensor operations that candle does not have or does slowly.
 
-use candle_core::{CpuStorage, DType, Device, InplaceOp3, Layout, Result, Storage, Tensor, WithDType};
+use candle_core::{CpuStorage, DType, Device, InplaceOp3, Layout, Result, Shape, Storage, Tensor, WithDType};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, ShapeBuilder, linalg::general_mat_mul};
 
 /// A matrix on a device.
@@ -10,6 +10,16 @@ pub(crate) fn matrix(values: ArrayView2<'_, f64>, dtype: DType, device: &Device)
         .reshape((rows, columns))?
         .to_dtype(dtype)?
         .to_device(device)
+}
+
+/// Numbers of a given shape on a device.
+pub(crate) fn from_vec(
+    values: Vec<f64>,
+    shape: impl Into<Shape>,
+    dtype: DType,
+    device: &Device,
+) -> Result<Tensor> {
+    Tensor::from_vec(values, shape.into(), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
 }
 
 /// The same numbers as f64, on the CPU: Metal has no f64.
@@ -75,7 +85,7 @@ fn scale_slices<T: WithDType>(
 
 /// Below this many multiplications a product runs on the caller's thread: splitting it would cost more than it gains,
 /// and many networks are trained side by side.
-const SMALL_PRODUCT: usize = 1 << 23;
+pub(crate) const SMALL_PRODUCT: usize = 1 << 23;
 
 /// s a b. a: (m, k), b: (k, n) → (m, n).
 pub(crate) fn product(s: f64, a: &Tensor, b: &Tensor) -> Result<Tensor> {
@@ -125,7 +135,8 @@ fn transpose<T: WithDType>(s: T, a: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, (m, n), &Device::Cpu)
 }
 
-/// target ← β target + α xᵀ d, in place on the CPU. x: (m, in), d: (m, out), target: (in, out), owned by a variable.
+/// target ← β target + α xᵀ d, in place on the CPU. x: (m, in), d: (m, out), target: (…, out) of in · out numbers, owned
+/// by a variable.
 pub(crate) fn accumulate(
     target: &candle_core::Var,
     beta: f64,
@@ -134,9 +145,11 @@ pub(crate) fn accumulate(
     d: &Tensor,
 ) -> Result<()> {
     if target.device().is_cpu() {
-        return target.as_detached_tensor().inplace_op3(x, d, &Accumulate { beta, alpha });
+        // The reshaped tensor is a view of the variable's memory.
+        let matrix = target.as_detached_tensor().reshape(((), d.dim(1)?))?;
+        return matrix.inplace_op3(x, d, &Accumulate { beta, alpha });
     }
-    let step = (x.t()?.matmul(d)? * alpha)?;
+    let step = (x.t()?.matmul(d)?.reshape(target.shape())? * alpha)?;
     if beta == 0.0 { target.set(&step) } else { target.set(&((target.as_detached_tensor() * beta)? + step)?) }
 }
 

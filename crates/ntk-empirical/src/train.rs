@@ -9,6 +9,7 @@ use ntk_core::Batch;
 
 use crate::affine::Affine;
 use crate::draw::Stream;
+use crate::input::Input;
 use crate::{Error, FiniteNet, Loss, Reduction, tensor};
 
 /// How to train: a plain struct, to be written with `..TrainOptions::descent(rate, steps)`.
@@ -135,7 +136,7 @@ pub(crate) trait Learner {
     fn net(&self) -> &FiniteNet;
 
     /// Prepares a batch.
-    fn prepare(&self, x: Tensor) -> Result<Self::Prepared, Error>;
+    fn prepare(&self, x: Input) -> Result<Self::Prepared, Error>;
 
     /// Outputs on a prepared batch.
     fn predict(&self, x: &Self::Prepared) -> Result<Tensor, Error>;
@@ -151,30 +152,30 @@ pub(crate) trait Learner {
 }
 
 impl Learner for FiniteNet {
-    type Prepared = Tensor;
+    type Prepared = Input;
 
     fn net(&self) -> &FiniteNet {
         self
     }
 
-    fn prepare(&self, x: Tensor) -> Result<Tensor, Error> {
+    fn prepare(&self, x: Input) -> Result<Input, Error> {
         Ok(x)
     }
 
-    fn predict(&self, x: &Tensor) -> Result<Tensor, Error> {
-        self.forward(x)
+    fn predict(&self, x: &Input) -> Result<Tensor, Error> {
+        FiniteNet::predict(self, x)
     }
 
     fn step(
         &mut self,
-        x: &Tensor,
+        x: &Input,
         pass: u64,
         cotangent: &mut dyn FnMut(&Tensor) -> Result<Tensor, Error>,
         descent: &mut Descent,
     ) -> Result<(), Error> {
-        let sweep = self.sweep_at(pass);
-        let (f, tape) = self.root.record(sweep, x)?;
-        let d = cotangent(&f)?.unsqueeze(1)?;
+        let sweep = self.sweep_at(x, pass);
+        let (f, tape) = self.root.record(sweep, &x.signal)?;
+        let d = cotangent(&f.x)?.unsqueeze(1)?;
         self.root.pullback(sweep, &tape, &d, false, &mut |index, x, d| {
             let affine = &self.affines[index];
             descent.step(index, affine, &affine.weight, affine.bias.as_ref(), x, d)
@@ -239,8 +240,7 @@ pub(crate) fn run<M: Learner>(
         if batches == 1 {
             model.step(&all, pass, &mut cotangent, &mut descent)?;
         } else {
-            let rows = Tensor::from_slice(rows, rows.len(), &device)?;
-            let some = model.prepare(inputs.index_select(&rows, 0)?)?;
+            let some = model.prepare(inputs.select(rows)?)?;
             model.step(&some, pass, &mut cotangent, &mut descent)?;
         }
         step += 1;
@@ -276,10 +276,10 @@ impl Descent {
         let bias = bias.filter(|_| bias_rate != 0.0);
         if self.momentum == 0.0 {
             if weight_rate != 0.0 {
-                tensor::accumulate(weight, 1.0, weight_rate, x, &d)?;
+                affine.accumulate(weight, 1.0, weight_rate, x, &d)?;
             }
             if let Some(bias) = bias {
-                add(bias, &(d.sum(0)? * bias_rate)?)?;
+                add(bias, &(affine.bias_gradient(&d, bias)? * bias_rate)?)?;
             }
             return Ok(());
         }
@@ -291,11 +291,12 @@ impl Descent {
             }
         };
         if weight_rate != 0.0 {
-            tensor::accumulate(&velocity.0, self.momentum, weight_rate, x, &d)?;
+            affine.accumulate(&velocity.0, self.momentum, weight_rate, x, &d)?;
             add(weight, &velocity.0.as_detached_tensor())?;
         }
         if let (Some(bias), Some(velocity)) = (bias, &velocity.1) {
-            velocity.set(&((velocity.as_detached_tensor() * self.momentum)? + (d.sum(0)? * bias_rate)?)?)?;
+            let step = (affine.bias_gradient(&d, bias)? * bias_rate)?;
+            velocity.set(&((velocity.as_detached_tensor() * self.momentum)? + step)?)?;
             add(bias, &velocity.as_detached_tensor())?;
         }
         Ok(())
