@@ -2,6 +2,7 @@
 //!
 //! Every golden test fills a [`Tally`] and ends with one line, `golden: A agree, U unsupported, F fail`.
 
+mod case;
 mod network;
 
 use std::path::PathBuf;
@@ -9,7 +10,8 @@ use std::path::PathBuf;
 use ndarray::{Array1, Array2, ArrayD, Dimension, IxDyn};
 use serde::de::DeserializeOwned;
 
-pub use network::{Unsupported, dual_activation, net};
+pub use case::Case;
+pub use network::{Unsupported, dual_activation, net, net_for};
 
 /// What can be wrong with a golden file.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +74,22 @@ impl TryFrom<RawArray> for Array {
 }
 
 impl Array {
+    /// An array as it stands in a golden file, or as nested lists of one or two levels.
+    pub(crate) fn read(value: &serde_json::Value) -> Option<Array> {
+        let read = |value: &serde_json::Value| serde_json::from_value::<Array>(value.clone()).ok();
+        let vector = |value: &serde_json::Value| serde_json::from_value::<Vec<f64>>(value.clone()).ok();
+        let list =
+            value.as_array().and_then(|_| vector(value)).map(|list| Array(Array1::from_vec(list).into_dyn()));
+        let rows = || {
+            let rows: Vec<Vec<f64>> = value.as_array()?.iter().map(vector).collect::<Option<_>>()?;
+            let columns = rows.first()?.len();
+            Array2::from_shape_vec((rows.len(), columns), rows.concat())
+                .ok()
+                .map(|rows| Array(rows.into_dyn()))
+        };
+        read(value).or(list).or_else(rows)
+    }
+
     /// As a matrix, if it has two axes.
     pub fn matrix(&self) -> Option<Array2<f64>> {
         self.0.clone().into_dimensionality().ok()

@@ -1,7 +1,15 @@
 //! From the golden files' network format (the terms of neural-tangents' `stax`) to a `Net`.
 
-use ntk_core::{Activation, Affine, DropRate, Layer, Net, Rate, Variance, Width};
+mod activation;
+mod arguments;
+mod layers;
+
+use ntk_core::{Net, Shape};
 use serde_json::Value;
+
+pub use activation::dual_activation;
+
+use arguments::{Arguments, malformed};
 
 /// Why a golden network has no `Net`.
 #[derive(Debug, thiserror::Error)]
@@ -29,212 +37,124 @@ pub enum Unsupported {
         /// What is wrong.
         reason: String,
     },
-    /// A number that the description refuses.
+    /// A number that the description refuses, or a layer that does not fit its input.
     #[error(transparent)]
     Core(#[from] ntk_core::Error),
 }
 
-/// The `Net` of a golden network.
+/// The `Net` of a golden network whose inputs are vectors, of whatever number of features.
+///
+/// # Errors
+/// As [`net_for`].
+pub fn net(network: &Value) -> Result<Net, Unsupported> {
+    read(network, Place(None))
+}
+
+/// The `Net` of a golden network for inputs of a given shape, which decides what its axes mean.
 ///
 /// Widths are fixed to those of the file (16 where it is silent), since standard parameterization and channel
-/// concatenation read them.
+/// concatenation read them. Array axes become axes of positions: the first is that of the samples, the last that of the
+/// channels. `DotGeneral` with a matrix leaves the axis where it is: the kernel of the outputs does not depend on it.
 ///
 /// # Errors
 /// [`Unsupported`], naming the first node or argument without a counterpart.
-pub fn net(network: &Value) -> Result<Net, Unsupported> {
-    let (name, arguments) = node(network)?;
-    match name {
-        "serial" => serial(list(name, arguments)?),
-        "Dense" => dense(arguments),
-        "Identity" => Ok(Net::identity()),
-        "LayerNorm" => match arguments.get("axis") {
-            None => Ok(Net::layer_norm()),
-            Some(axis)
-                if *axis == -1
-                    || *axis == 1
-                    || *axis == serde_json::json!([-1])
-                    || *axis == serde_json::json!([1]) =>
-            {
-                Ok(Net::layer_norm())
+///
+/// ```
+/// use ntk_core::Shape;
+/// use ntk_testkit::golden;
+/// let network = serde_json::json!({"serial": [
+///     {"Conv": {"filter_shape": [3, 3], "padding": "SAME", "width": 8}}, {"Relu": {}}, {"GlobalAvgPool": {}},
+/// ]});
+/// let image = Shape::grid(&[6, 5], 3)?;
+/// let net = golden::net_for(&network, &image)?;
+/// assert_eq!(net.output_shape(&image)?, Shape::vector(8));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn net_for(network: &Value, input: &Shape) -> Result<Net, Unsupported> {
+    read(network, Place(Some(*input)))
+}
+
+/// The shape at one place of the network; vectors whose number of features is unknown if none.
+#[derive(Clone, Copy)]
+struct Place(Option<Shape>);
+
+impl Place {
+    fn sides(&self) -> Vec<usize> {
+        self.0.map(|shape| shape.positions().sides().to_vec()).unwrap_or_default()
+    }
+
+    /// Axes of the array, those of samples and channels included.
+    fn rank(&self) -> usize {
+        2 + self.sides().len()
+    }
+
+    fn after(self, net: &Net) -> Result<Place, Unsupported> {
+        Ok(Place(self.0.map(|shape| net.output_shape(&shape)).transpose()?))
+    }
+}
+
+fn read(network: &Value, place: Place) -> Result<Net, Unsupported> {
+    let arguments = Arguments::of(network)?;
+    match arguments.node() {
+        "serial" => serial(arguments.nodes()?, place),
+        _ => layers::layer(arguments, place),
+    }
+}
+
+/// A chain, in which `FanOut`, any number of `parallel` and `FanIn…` in a row make one combinator.
+fn serial(nodes: &[Value], start: Place) -> Result<Net, Unsupported> {
+    let (mut nets, mut place) = (Vec::new(), start);
+    let mut branches: Option<Vec<Net>> = None;
+    for node in nodes {
+        let arguments = Arguments::of(node)?;
+        let net = match (arguments.node(), branches.take()) {
+            ("FanOut", None) => {
+                arguments.only(&["n"])?;
+                branches = Some(vec![Net::identity(); arguments.count("n", None)?]);
+                continue;
             }
-            Some(axis) => Err(argument(name, "axis", axis)),
-        },
-        "Dropout" => Ok(Net::dropout(DropRate::new(1.0 - number(name, arguments, "rate", None)?)?)),
-        _ => activation(name, arguments).map(Net::activation),
-    }
-}
-
-fn node(network: &Value) -> Result<(&str, &Value), Unsupported> {
-    match network.as_object().and_then(|o| o.iter().next().filter(|_| o.len() == 1)) {
-        Some((name, arguments)) => Ok((name, arguments)),
-        None => {
-            Err(Unsupported::Malformed { reason: format!("a node is an object with one key, not {network}") })
-        }
-    }
-}
-
-fn list<'a>(name: &str, arguments: &'a Value) -> Result<&'a [Value], Unsupported> {
-    let malformed = || Unsupported::Malformed { reason: format!("{name} holds a list") };
-    arguments.as_array().map(Vec::as_slice).ok_or_else(malformed)
-}
-
-/// A chain, in which `FanOut`, `parallel`, `FanIn…` in a row make one combinator.
-fn serial(nodes: &[Value]) -> Result<Net, Unsupported> {
-    let mut nets = Vec::new();
-    let mut rest = nodes.iter();
-    while let Some(here) = rest.next() {
-        let (name, arguments) = node(here)?;
-        let parallel = match name {
-            "FanOut" => {
-                let next = rest.next().map(node).transpose()?;
-                match next {
-                    Some(("parallel", branches)) => Some(branches),
-                    _ => return Err(Unsupported::Malformed { reason: "FanOut without parallel".to_owned() }),
+            ("parallel", here) => {
+                let nodes = arguments.nodes()?;
+                let here = here.unwrap_or_else(|| vec![Net::identity(); nodes.len()]);
+                if here.len() != nodes.len() {
+                    let (there, here) = (nodes.len(), here.len());
+                    return Err(malformed(format!("parallel of {there} branches after {here}")));
                 }
+                let grown = here.into_iter().zip(nodes).map(|(net, node)| {
+                    let next = read(node, place.after(&net)?)?;
+                    Ok(net.then(next))
+                });
+                branches = Some(grown.collect::<Result<_, Unsupported>>()?);
+                continue;
             }
-            "parallel" => Some(arguments),
-            _ => None,
+            ("FanInSum" | "FanInProd" | "FanInConcat", Some(here)) => fan_in(arguments, here, place)?,
+            (_, None) => read(node, place)?,
+            (name, Some(_)) => {
+                return Err(malformed(format!("{name} where a parallel or a fan-in should follow")));
+            }
         };
-        let Some(branches) = parallel else {
-            nets.push(net(here)?);
-            continue;
-        };
-        let branches = list("parallel", branches)?.iter().map(net).collect::<Result<Vec<_>, _>>()?;
-        match rest.next().map(node).transpose()? {
-            Some(("FanInSum", _)) => nets.push(Net::sum(branches)),
-            Some(("FanInProd", _)) => nets.push(Net::product(branches)),
-            Some(("FanInConcat", arguments)) => match arguments.get("axis") {
-                None => nets.push(Net::concat(branches)),
-                Some(axis) if *axis == -1 || *axis == 1 => nets.push(Net::concat(branches)),
-                Some(axis) => return Err(argument("FanInConcat", "axis", axis)),
-            },
-            _ => return Err(Unsupported::Malformed { reason: "parallel without a fan-in".to_owned() }),
-        }
+        place = place.after(&net)?;
+        nets.push(net);
     }
-    Ok(Net::serial(nets))
-}
-
-fn dense(arguments: &Value) -> Result<Net, Unsupported> {
-    let weight = Variance::from_std(number("Dense", arguments, "W_std", Some(1.0))?)?;
-    let bias = match arguments.get("b_std") {
-        None | Some(Value::Null) => None,
-        Some(_) => Some(Variance::from_std(number("Dense", arguments, "b_std", None)?)?),
-    };
-    let mut affine = Affine::new(weight, bias.unwrap_or(Variance::ZERO));
-    match arguments.get("parameterization").and_then(Value::as_str) {
-        None | Some("ntk") => {}
-        Some("standard") => {
-            // f = s₀^(−1/2) W x with W ~ N(0, σ_w²/(fan_in/s₀)): as a fan-in of fan_in/s₀ for the learning rate.
-            let scale = match arguments.get("s") {
-                None | Some(Value::Null) => 1.0,
-                Some(s) => s.get(0).and_then(Value::as_f64).ok_or_else(|| argument("Dense", "s", s))?,
-            };
-            let bias_rate = if bias.is_some() { Rate::ONE } else { Rate::FROZEN };
-            affine = Affine { weight_rate: Rate::new(1.0 / scale)?, bias_rate, ..affine.standard() };
-        }
-        Some(other) => return Err(argument("Dense", "parameterization", &Value::from(other))),
-    }
-    let width = number("Dense", arguments, "width", Some(16.0))? as usize;
-    Ok(Net::layer(Layer::Dense { width: Width::Fixed(width), affine }))
-}
-
-fn activation(name: &str, arguments: &Value) -> Result<Activation, Unsupported> {
-    let number = |argument, default| number(name, arguments, argument, default);
-    Ok(match name {
-        "Relu" => Activation::Relu,
-        "LeakyRelu" => Activation::LeakyRelu { alpha: number("alpha", Some(0.01))? },
-        "Abs" => Activation::Abs,
-        "ABRelu" => Activation::AbRelu { a: number("a", None)?, b: number("b", None)? },
-        "Sign" => Activation::Sign,
-        "Erf" => Activation::Erf {
-            a: number("a", Some(1.0))?,
-            b: number("b", Some(1.0))?,
-            c: number("c", Some(0.0))?,
-        },
-        "Sigmoid_like" => Activation::SigmoidLike,
-        "Gelu" => Activation::Gelu,
-        "Sin" => Activation::Sin {
-            a: number("a", Some(1.0))?,
-            b: number("b", Some(1.0))?,
-            c: number("c", Some(0.0))?,
-        },
-        "Cos" => Activation::Cos {
-            a: number("a", Some(1.0))?,
-            b: number("b", Some(1.0))?,
-            c: number("c", Some(0.0))?,
-        },
-        "Rbf" => Activation::Rbf { gamma: number("gamma", Some(1.0))? },
-        "Exp" => Activation::Exp { a: number("a", Some(1.0))?, b: number("b", Some(1.0))? },
-        "Gaussian" => Activation::Gaussian { a: number("a", Some(1.0))?, b: number("b", Some(-1.0))? },
-        "Gabor" => Activation::Gabor,
-        "ExpNormalized" => Activation::ExpNormalized {
-            gamma: number("gamma", Some(1.0))?,
-            shift: number("shift", Some(-1.0))?,
-        },
-        "Hermite" => Activation::Hermite { degree: number("degree", None)? as u32 },
-        "Monomial" => Activation::Monomial { degree: number("degree", None)? as u32 },
-        "RectifiedMonomial" => Activation::RectifiedMonomial { degree: number("degree", None)? as u32 },
-        "Polynomial" => {
-            let list = arguments.get("coef").and_then(Value::as_array).cloned().unwrap_or_default();
-            Activation::Polynomial { coefficients: list.iter().filter_map(Value::as_f64).collect() }
-        }
-        "ElementwiseNumerical" => match arguments.get("fn").and_then(Value::as_str) {
-            Some("tanh") => Activation::Tanh,
-            Some("softplus") => Activation::Softplus,
-            Some("silu") => Activation::Silu,
-            // cos x + 0.3 x, to be registered by the reader.
-            Some("cos_plus") => Activation::Custom { name: "cos_plus".to_owned(), parameters: Vec::new() },
-            _ => return Err(argument(name, "fn", arguments.get("fn").unwrap_or(&Value::Null))),
-        },
-        _ => return Err(Unsupported::Node { name: name.to_owned() }),
-    })
-}
-
-fn number(node: &str, arguments: &Value, name: &str, default: Option<f64>) -> Result<f64, Unsupported> {
-    match arguments.get(name) {
-        None | Some(Value::Null) => {
-            default.ok_or_else(|| Unsupported::Malformed { reason: format!("{node} needs {name}") })
-        }
-        Some(value) => value.as_f64().ok_or_else(|| argument(node, name, value)),
+    match branches {
+        None => Ok(Net::serial(nets)),
+        Some(_) => Err(malformed("branches without a fan-in".to_owned())),
     }
 }
 
-fn argument(node: &str, argument: &str, value: &Value) -> Unsupported {
-    Unsupported::Argument { node: node.to_owned(), argument: argument.to_owned(), value: value.to_string() }
-}
-
-/// The activation of a row of `duals.json`, by the name used there.
-pub fn dual_activation(name: &str) -> Option<Activation> {
-    let (stem, argument) = match name.split_once('(') {
-        Some((stem, rest)) if rest.ends_with(')') => (stem, rest[..rest.len() - 1].parse::<f64>().ok()),
-        _ => (name, None),
-    };
-    Some(match (stem.trim(), argument) {
-        ("relu", None) => Activation::Relu,
-        ("abs", None) => Activation::Abs,
-        ("leaky_relu", alpha) => Activation::LeakyRelu { alpha: alpha.unwrap_or(0.01) },
-        ("step", None) => Activation::Step,
-        ("sign", None) => Activation::Sign,
-        ("erf", None) => Activation::ERF,
-        ("gelu", None) => Activation::Gelu,
-        ("sin", None) => Activation::SIN,
-        ("cos", None) => Activation::COS,
-        ("exp", None) => Activation::Exp { a: 1.0, b: 1.0 },
-        ("gaussian exp", _) => Activation::Gaussian { a: 1.0, b: -1.0 },
-        ("gabor", None) => Activation::Gabor,
-        ("monomial", Some(degree)) => Activation::Monomial { degree: degree as u32 },
-        ("hermite", Some(degree)) => Activation::Hermite { degree: degree as u32 },
-        ("rectified_monomial", Some(degree)) => Activation::RectifiedMonomial { degree: degree as u32 },
-        ("tanh", None) => Activation::Tanh,
-        ("sigmoid", None) => Activation::Sigmoid,
-        ("softplus", None) => Activation::Softplus,
-        ("silu", None) => Activation::Silu,
-        ("mish", None) => Activation::Mish,
-        ("elu", alpha) => Activation::Elu { alpha: alpha.unwrap_or(1.0) },
-        ("selu", None) => Activation::Selu,
-        ("hard_tanh", None) => Activation::HardTanh,
-        ("hard_sigmoid", None) => Activation::HardSigmoid,
-        ("relu6", None) => Activation::Relu6,
-        _ => return None,
-    })
+fn fan_in(arguments: Arguments<'_>, branches: Vec<Net>, start: Place) -> Result<Net, Unsupported> {
+    match arguments.node() {
+        "FanInSum" => arguments.only(&[]).map(|()| Net::sum(branches)),
+        "FanInProd" => arguments.only(&[]).map(|()| Net::product(branches)),
+        _ => {
+            arguments.only(&["axis"])?;
+            let end = branches.first().map_or(Ok(start), |net| start.after(net))?;
+            let rank = end.rank();
+            match arguments.axes("axis", rank, &[-1])?[..] {
+                [axis] if axis + 1 == rank => Ok(Net::concat(branches)),
+                [axis] if axis > 0 => Ok(Net::join(axis - 1, branches)),
+                _ => Err(arguments.wrong("axis")),
+            }
+        }
+    }
 }
