@@ -20,6 +20,9 @@ const TILE: usize = RUN;
 /// Rows and columns of the squares that are mirrored at once: they fit the first-level cache and its page table.
 const SQUARE: usize = 32;
 
+/// The error bound of integrals over logits unless a tolerance is asked for, relative to √(K₁₁K₂₂).
+const INTEGRAL: f64 = 1e-3;
+
 /// The kernels of a network at infinite width: `nngp` = σ_w² E φφ + σ_b² of the last layer and so on, per output.
 ///
 /// Inputs enter by their uncentered second moments x·x′/d. Values are for one output; the kernel of several outputs is
@@ -41,6 +44,8 @@ pub struct Analytic {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) tolerance: f64,
+    /// Error bound of the integrals of attention.
+    pub(crate) integral: f64,
     pub(crate) precision: Precision,
     pub(crate) memory: Option<usize>,
 }
@@ -72,7 +77,12 @@ impl Analytic {
     pub fn with_rules(net: Net, rules: &Rules) -> Result<Self, Error> {
         let node = plan::plan(&net, rules)?;
         let Rules { tolerance, precision, memory, .. } = *rules;
-        let settings = Settings { tolerance: tolerance.unwrap_or(TOLERANCE), precision, memory };
+        let settings = Settings {
+            tolerance: tolerance.unwrap_or(TOLERANCE),
+            integral: tolerance.unwrap_or(INTEGRAL),
+            precision,
+            memory,
+        };
         Ok(Analytic { net, node, settings })
     }
 

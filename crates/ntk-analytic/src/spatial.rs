@@ -4,6 +4,7 @@
 //! variances ([`pass`]), and each pair then runs through the stages that come out of it ([`stage`], [`state`]).
 
 mod attend;
+mod attention;
 mod cost;
 mod op;
 mod pass;
@@ -212,6 +213,7 @@ impl Engine {
             covariances: false,
             batches,
             tolerance: self.settings.tolerance,
+            integral: self.settings.integral,
         };
         let mut stages = Vec::new();
         if let Some(lengths) = samples.lengths.clone() {

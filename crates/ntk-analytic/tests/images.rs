@@ -5,7 +5,7 @@ use ndarray::{Array3, Array4};
 use ntk_analytic::Analytic;
 use ntk_core::{
     Activation, Affine, Attention, Axes, Batch, ConvKind, DropRate, Graphs, Groups, Interpolation, KernelFn,
-    Layer, LogitScaling, Net, Pooling, PositionDecay, PositionEmbedding, Span, Variance, Weighting, Which,
+    Layer, LogitScaling, Net, Pooling, Span, Variance, Weighting, Which,
     Width, Window,
 };
 
@@ -219,11 +219,6 @@ fn attention_equals_the_reference() {
     };
     let expected = [5.5074519104, 5.49217253959, 5.47834730102, 42.8896152832, 42.7673803167, 42.6567784081];
     check_images("root", net(root), expected);
-    let decay = PositionDecay::Inverse { scale: 1.0 };
-    let position = PositionEmbedding { decay, values: true, ..PositionEmbedding::sum(std(0.8)) };
-    let expected =
-        [0.812282581789, 0.811557955614, 0.810894003176, 2.97913032716, 2.97623182246, 2.9735760127];
-    check_images("positions", net(Attention { position: Some(position), ..Attention::default() }), expected);
 }
 
 #[test]

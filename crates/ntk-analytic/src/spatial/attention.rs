@@ -2,7 +2,7 @@
 //! the layer makes of them.
 //!
 //! K is the kernel and Θ the NTK of what comes in. Queries and keys read K̃ = w K + w′R, with R the covariance of
-//! positional embeddings, and Θ̃ = w Θ; values read K* and Θ*, which are K̃ and Θ̃ if they carry embeddings, and K and Θ
+//! positional embeddings, which learn too, and Θ̃ = w Θ + λw′R; values read K* and Θ*, which are K̃ and Θ̃ if they carry embeddings, and K and Θ
 //! otherwise. With logits ⟨q, k⟩/d the weights are constants G = ζ(σ_Qσ_K K̃), one matrix a sample:
 //!
 //! K′ = κ + σ_b², κ = (σ_Oσ_V)² G₁K*G₂ᵀ, Θ′ = λ(2κ + σ_b²) + (σ_Oσ_V)² G₁Θ*G₂ᵀ
@@ -168,7 +168,11 @@ impl Limit {
             logits: self.logits(kernel),
             values: self.values(kernel),
             tangent: ntk.map(|ntk| {
-                let logits = ntk * self.share;
+                let mut logits = ntk * self.share;
+                if let Some(embedding) = &self.embedding {
+                    // Embeddings learn as the weights of the layer do.
+                    logits.scaled_add(self.attention.rate.get(), embedding);
+                }
                 [if self.embedded_values() { logits.clone() } else { ntk.clone() }, logits]
             }),
         };

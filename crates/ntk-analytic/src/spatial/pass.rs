@@ -28,7 +28,10 @@ pub(crate) struct Samples<'a> {
     pub(crate) covariances: bool,
     /// The samples as they came, for what belongs to them.
     pub(crate) batches: [Option<Batch<'a>>; 2],
+    /// Error bound of quadrature.
     pub(crate) tolerance: f64,
+    /// Error bound of the integrals of attention.
+    pub(crate) integral: f64,
 }
 
 impl Samples<'_> {

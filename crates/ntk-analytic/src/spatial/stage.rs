@@ -25,7 +25,7 @@ impl Table {
         &self.values[sample * self.positions..(sample + 1) * self.positions]
     }
 
-    fn two(&self, pair: Of) -> Two<'_> {
+    pub(crate) fn two(&self, pair: Of) -> Two<'_> {
         [self.of(pair.i), self.of(pair.j)]
     }
 
@@ -48,10 +48,6 @@ impl Table {
 
     pub(crate) fn samples(&self) -> usize {
         self.values.len() / self.positions
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        size_of_val(&self.values[..])
     }
 }
 
