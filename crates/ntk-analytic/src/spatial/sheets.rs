@@ -74,19 +74,31 @@ impl Image {
 const CHUNK: usize = 8;
 
 impl<T: Real> Sheets<T> {
-    /// D = Σ_c ½(x_c − y_c)²/C, and Θ = 0 if it is asked for.
-    pub(crate) fn from_input(layout: &Arc<Layout>, x: &Image, y: &Image, ntk: bool) -> Self {
-        let (period, numbers) = (layout.period(), layout.numbers());
+    /// The steps done to D = Σ_c ½(x_c − y_c)²/C and, if it is asked for, Θ = 0; on all threads if `parallel`.
+    pub(crate) fn from_input(
+        layout: &Arc<Layout>,
+        [x, y]: [&Image; 2],
+        steps: &[Step<'_, T>],
+        ntk: bool,
+        parallel: bool,
+    ) -> Self {
+        let numbers = layout.numbers();
         let mut sheets = Sheets {
             layout: Arc::clone(layout),
             distance: vec![T::ZERO; numbers],
             ntk: vec![T::ZERO; if ntk { numbers } else { 0 }],
         };
-        let mut work = Input::new(layout, x, y);
-        for (sheet, to) in sheets.distance.chunks_exact_mut(period).enumerate() {
-            work.write(sheet, to);
-            work.clear_outside(sheet, to);
-        }
+        let program = Program::new(layout, steps);
+        let work = || (Scratch::new(layout), Input::new(layout, x, y));
+        sheets.each(parallel, work, |(scratch, input), sheet, distance, ntk| match &program {
+            Some(program) => {
+                let (d, t) = scratch.input(layout.period());
+                input.write(sheet, d);
+                t.fill(T::ZERO);
+                program.run(sheet, scratch, distance, ntk);
+            }
+            None => input.write_inside(sheet, distance),
+        });
         sheets
     }
 
@@ -104,31 +116,36 @@ impl<T: Real> Sheets<T> {
     pub(crate) fn run(&mut self, steps: &[Step<'_, T>], parallel: bool) {
         let layout = Arc::clone(&self.layout);
         let Some(program) = Program::new(&layout, steps) else { return };
-        let period = layout.period();
-        let chunk = CHUNK * period;
-        let mut tangents = self.ntk.chunks_mut(chunk);
-        let items: Vec<_> = self
-            .distance
-            .chunks_mut(chunk)
-            .enumerate()
-            .map(|(k, distance)| (k * CHUNK, distance, tangents.next().unwrap_or_default()))
-            .collect();
-        for_each(
+        self.each(
             parallel,
-            items,
             || Scratch::new(&layout),
-            |scratch, (first, distance, ntk)| {
-                for (k, distance) in distance.chunks_exact_mut(period).enumerate() {
-                    let ntk = if ntk.is_empty() { &mut [][..] } else { &mut ntk[k * period..][..period] };
-                    let (d, t) = scratch.input(period);
-                    d.copy_from_slice(distance);
-                    if !ntk.is_empty() {
-                        t.copy_from_slice(ntk);
-                    }
-                    program.run(first + k, scratch, distance, ntk);
-                }
+            |scratch, sheet, distance, ntk| {
+                let (d, t) = scratch.input(layout.period());
+                d.copy_from_slice(distance);
+                t[..ntk.len()].copy_from_slice(ntk);
+                program.run(sheet, scratch, distance, ntk);
             },
         );
+    }
+
+    /// Does something to each sheet: to its distances and to its tangent kernels, none if they do not travel.
+    fn each<W>(
+        &mut self,
+        parallel: bool,
+        work: impl Fn() -> W + Send + Sync,
+        f: impl Fn(&mut W, usize, &mut [T], &mut [T]) + Send + Sync,
+    ) {
+        let period = self.layout.period();
+        let mut tangents = self.ntk.chunks_mut(CHUNK * period);
+        let distances = self.distance.chunks_mut(CHUNK * period).enumerate();
+        let items: Vec<_> =
+            distances.map(|(k, d)| (k * CHUNK, d, tangents.next().unwrap_or_default())).collect();
+        for_each(parallel, items, work, |work, (first, distances, ntk)| {
+            let mut ntk = ntk.chunks_exact_mut(period);
+            for (k, distance) in distances.chunks_exact_mut(period).enumerate() {
+                f(work, first + k, distance, ntk.next().unwrap_or_default());
+            }
+        });
     }
 
     /// Σ D and Σ Θ over all pairs that are inside.
@@ -211,14 +228,13 @@ impl<'a> Input<'a> {
         to.iter_mut().zip(&self.sums).for_each(|(to, &sum)| *to = T::of(sum));
     }
 
-    fn clear_outside<T: Real>(&mut self, sheet: usize, to: &mut [T]) {
-        let mut from = 0;
+    /// The same for pairs inside the grid.
+    fn write_inside<T: Real>(&mut self, sheet: usize, to: &mut [T]) {
+        let mut all = vec![T::ZERO; to.len()];
+        self.write(sheet, &mut all);
         for run in (0..self.layout.sides()[0]).flat_map(|y| self.layout.runs(sheet, y)) {
-            if run.len > 0 {
-                to[from..run.at].fill(T::ZERO);
-                from = run.at + run.len;
-            }
+            let places = run.at..run.at + run.len;
+            to[places.clone()].copy_from_slice(&all[places]);
         }
-        to[from..].fill(T::ZERO);
     }
 }

@@ -31,6 +31,12 @@ pub(super) struct Emit<T> {
     pub(super) kernel: T,
 }
 
+/// Where D − ½(r − r′)² counts as rounded: an error relative to D, and two rounded roots of about equal size.
+#[inline(always)]
+fn noise<T: Real, const FMA: bool>(distance: T, difference: T, r: T) -> T {
+    T::SNAP * difference.abs().fma::<FMA>(r, distance)
+}
+
 /// (½(r − r′)², rr′, D − ½(r − r′)²): what a distance has because the variances differ, the scale, and rr′(1 − ρ),
 /// which is 0 where it is no more than rounding.
 #[inline(always)]
@@ -38,8 +44,7 @@ fn parts<T: Real, const FMA: bool>(distance: T, r: T, s: T) -> (T, T, T) {
     let (difference, product) = (r - s, r * s);
     let spread = T::HALF * difference * difference;
     let excess = distance - spread;
-    // Of r − r′ two roots were rounded, relative to their sum.
-    let noise = T::SNAP * (T::HALF * difference.abs()).fma::<FMA>(r + s, distance);
+    let noise = noise::<T, FMA>(distance, difference, r);
     (spread, product, if product > T::ZERO && excess > noise { excess } else { T::ZERO })
 }
 
@@ -92,6 +97,51 @@ vectorized! {
                 let slope = T::ONE - c * if u > T::ONE { T::ONE - share } else { share };
                 let value = (to_ntk * theta).fma::<FMA>(slope, to_kernel * (product - excess));
                 ntk_out[i] = if inverse > T::ZERO { value } else { T::ZERO };
+            }
+        }
+    }
+}
+
+vectorized! {
+    /// [`arc_cosine`] for ReLU where all correlations are positive and all variances inside the grid.
+    pub(super) fn relu[T: Real, const TAPS: usize, const NTK: bool][T, TAPS, NTK](
+        constant: T,
+        emit: &Emit<T>,
+        roots: &Sides<'_, T>,
+        distance: &[T],
+        ntk: &[T],
+        distance_out: &mut [T],
+        ntk_out: &mut [T],
+    ) {
+        let n = distance_out.len();
+        let [r, s, r_inverse, s_inverse] = roots.first(n);
+        let (middle, last) = (TAPS / 2, TAPS - 1);
+        let d = [&distance[..n], &distance[middle..middle + n], &distance[last..last + n]];
+        let t = if NTK { [&ntk[..n], &ntk[middle..middle + n], &ntk[last..last + n]] } else { [&ntk[..0]; 3] };
+        let ntk_out = if NTK { &mut ntk_out[..n] } else { ntk_out };
+        let (to_distance, to_ntk, to_kernel) =
+            (T::HALF * emit.distance, T::HALF * emit.ntk, T::HALF * emit.kernel);
+        for i in 0..n {
+            let (r, s, inverse) = (r[i], s[i], r_inverse[i] * s_inverse[i]);
+            let distance = if TAPS == 3 { d[0][i] + d[1][i] + d[2][i] } else { d[0][i] };
+            let (difference, product) = (r - s, r * s);
+            let spread = T::HALF * difference * difference;
+            let excess = distance - spread;
+            let inside = product > T::ZERO;
+            let apart = excess > noise::<T, FMA>(distance, difference, r);
+            let excess = if inside & apart { excess } else { T::ZERO };
+            let u = excess * inverse;
+            // Above 1 by rounding, and by much where one variance is tiny beside the other.
+            let u = if u < T::ONE { u } else { T::ONE };
+            let root = u.sqrt();
+            let excess = (-product).fma::<FMA>(u.lune::<FMA>(root), excess);
+            distance_out[i] = to_distance * (spread + excess);
+            if NTK {
+                let theta = if TAPS == 3 { t[0][i] + t[1][i] + t[2][i] } else { t[0][i] } + constant;
+                let theta = to_ntk * theta;
+                let value = (-theta).fma::<FMA>(u.angle::<FMA>(root), theta);
+                let value = to_kernel.fma::<FMA>(product - excess, value);
+                ntk_out[i] = if inside { value } else { T::ZERO };
             }
         }
     }

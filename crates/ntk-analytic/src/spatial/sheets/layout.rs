@@ -171,7 +171,8 @@ impl Layout {
     /// A quantity at each position of one sample, in the order that sheets read.
     pub(crate) fn table<T: Real>(&self, values: &[f64]) -> Table<T> {
         let inverse: Vec<f64> = values.iter().map(|&v| if v > 0.0 { 1.0 / v } else { 1.0 }).collect();
-        Table { value: self.spread(values), inverse: self.spread(&inverse) }
+        let zeros = values.contains(&0.0);
+        Table { value: self.spread(values), inverse: self.spread(&inverse), zeros }
     }
 
     /// The table of a torus moved by some columns.
@@ -179,6 +180,7 @@ impl Layout {
         Table {
             value: self.shifted_values(&table.value, columns),
             inverse: self.shifted_values(&table.inverse, columns),
+            zeros: table.zeros,
         }
     }
 
@@ -210,4 +212,6 @@ impl Layout {
 pub(crate) struct Table<T> {
     pub(super) value: Vec<T>,
     pub(super) inverse: Vec<T>,
+    /// Whether it is 0 somewhere inside.
+    pub(super) zeros: bool,
 }

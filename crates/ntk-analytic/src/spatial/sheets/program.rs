@@ -24,7 +24,7 @@ enum Op<'a, T> {
     /// Open to closed.
     Close { constant: T, emit: Emit<T>, roots: Tables<'a, T> },
     /// Sums over a row of a window of 1 or 3, and then an activation.
-    ArcCosine { three: bool, form: [T; 2], constant: T, emit: Emit<T>, roots: Tables<'a, T>, closed: bool },
+    ArcCosine { three: bool, form: Form<T>, constant: T, emit: Emit<T>, roots: Tables<'a, T>, closed: bool },
     /// An activation, or a scale for each sample.
     Dual {
         slope: Slope<'a, T>,
@@ -34,6 +34,12 @@ enum Op<'a, T> {
         output: Tables<'a, T>,
         closed: bool,
     },
+}
+
+enum Form<T> {
+    /// ReLU where all correlations are positive.
+    Relu,
+    Any([T; 2]),
 }
 
 enum Slope<'a, T> {
@@ -64,7 +70,8 @@ impl<'a, T: Real> Program<'a, T> {
             Tables { row, column }
         };
         let (mut constant, mut closed) = (T::ZERO, false);
-        let mut three = false;
+        // Whether the next activation sees no correlation below 0: kernels of ReLU and |x| are positive.
+        let (mut three, mut positive) = (false, false);
         for (k, step) in steps.iter().enumerate() {
             let (next, wanted) = match steps.get(k + 1) {
                 Some(Step::Conv { window, weight, direct, .. }) => (true, emit(*window, *weight, *direct)),
@@ -89,16 +96,19 @@ impl<'a, T: Real> Program<'a, T> {
                 }
                 Step::Activation { prepared, rows, columns, input, output } => {
                     let roots = tables(input);
+                    let relu = positive && !input.iter().any(|table| table.zeros);
                     ops.push(match prepared.arc_cosine() {
-                        Some(form) => Op::ArcCosine {
-                            three,
-                            form: form.map(T::of),
-                            constant,
-                            emit: wanted,
-                            roots,
-                            closed: next,
-                        },
+                        Some(form) => {
+                            positive = form[1] >= 1.0;
+                            let form = if relu && form == [0.5, 1.0] {
+                                Form::Relu
+                            } else {
+                                Form::Any(form.map(T::of))
+                            };
+                            Op::ArcCosine { three, form, constant, emit: wanted, roots, closed: next }
+                        }
                         None => {
+                            positive = false;
                             let slope = Slope::Dual { prepared, rows, columns };
                             Op::Dual {
                                 slope,
@@ -292,9 +302,21 @@ impl<T: Real> Program<'_, T> {
             }
             Op::ArcCosine { three, form, constant, emit, roots, closed } => {
                 let ([d, t], [d_out, t_out], _) = scratch.split(lead - usize::from(*three), n);
-                let loops =
-                    if *three { kernel::arc_cosine::<T, 3, NTK> } else { kernel::arc_cosine::<T, 1, NTK> };
-                loops(*form, *constant, emit, &sides(roots), d, t, d_out, t_out);
+                let roots = &sides(roots);
+                match (form, three) {
+                    (Form::Relu, false) => {
+                        kernel::relu::<T, 1, NTK>(*constant, emit, roots, d, t, d_out, t_out)
+                    }
+                    (Form::Relu, true) => {
+                        kernel::relu::<T, 3, NTK>(*constant, emit, roots, d, t, d_out, t_out)
+                    }
+                    (Form::Any(form), false) => {
+                        kernel::arc_cosine::<T, 1, NTK>(*form, *constant, emit, roots, d, t, d_out, t_out)
+                    }
+                    (Form::Any(form), true) => {
+                        kernel::arc_cosine::<T, 3, NTK>(*form, *constant, emit, roots, d, t, d_out, t_out)
+                    }
+                }
                 self.finish::<NTK>(scratch, *closed);
             }
             Op::Dual { slope, constant, emit, input, output, closed } => {

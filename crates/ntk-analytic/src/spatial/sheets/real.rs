@@ -1,6 +1,6 @@
 //! `Real`: the two precisions in which sheets are kept, each with its own polynomials.
 
-use std::ops::{Add, Mul, Neg, Sub};
+use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use crate::generated::polynomials::{ANGLE_F32, LUNE_F32};
 use crate::lane;
@@ -15,6 +15,7 @@ pub(crate) trait Real:
     + Add<Output = Self>
     + Sub<Output = Self>
     + Mul<Output = Self>
+    + Div<Output = Self>
     + Neg<Output = Self>
     + 'static
 {
@@ -128,8 +129,8 @@ impl Real for f32 {
 #[inline(always)]
 fn polynomial<const FMA: bool, const N: usize>(c: &[f32; N], x: f32) -> f32 {
     let square = x * x;
-    let (mut even, mut odd) = (0.0, 0.0);
-    let mut k = N;
+    let (mut even, mut odd) = if N % 2 == 0 { (c[N - 2], c[N - 1]) } else { (c[N - 1], c[N - 2]) };
+    let mut k = N - 2;
     while k > 0 {
         k -= 1;
         if k.is_multiple_of(2) {

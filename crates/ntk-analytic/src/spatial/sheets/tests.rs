@@ -175,8 +175,6 @@ impl<T: Real> Prepared2<T> {
 
     fn steps(&self, layers: &[Layer]) -> Vec<Step<'_, T>> {
         let (mut duals, mut factors) = (self.duals.iter(), self.factors.iter());
-        let pair = |tables: &'_ [Table<T>; 2]| -> [*const Table<T>; 2] { [&tables[0], &tables[1]] };
-        let _ = pair;
         layers
             .iter()
             .zip(self.tables.windows(2))
@@ -229,7 +227,7 @@ fn errors<T: Real>(layout: &Arc<Layout>, x: [&[f64]; 2], channels: usize, layers
         let prepared = Prepared2::<T>::new(layout, &reference, layers);
         let steps = prepared.steps(layers);
         let images = x.map(|x| Image::new(layout, x, channels));
-        let mut sheets = Sheets::from_input(layout, &images[0], &images[1], true);
+        let mut sheets = Sheets::from_input(layout, [&images[0], &images[1]], &[], true, false);
         sheets.run(&steps, false);
         for layer in layers {
             reference.layer(layer);
@@ -237,8 +235,7 @@ fn errors<T: Real>(layout: &Arc<Layout>, x: [&[f64]; 2], channels: usize, layers
         let (sum, of_input) =
             (sheets.totals(), totals_of_input(layout, [&images[0], &images[1]], &steps, true, true));
         assert!((sum.0 - of_input.0).abs() <= 1e-12 * sum.0 && (sum.1 - of_input.1).abs() <= 1e-12 * sum.1);
-        let mut alone = Sheets::from_input(layout, &images[0], &images[1], false);
-        alone.run(&steps, true);
+        let alone = Sheets::from_input(layout, [&images[0], &images[1]], &steps, false, true);
         assert!(alone.distance.iter().zip(&sheets.distance).all(|(a, b)| *a == *b));
         (reference, sheets)
     };
@@ -393,7 +390,7 @@ fn blocks_are_summed() {
     let (x, y) = (draw(5, 48), draw(6, 48));
     let [a, b] = [&x, &y].map(|x| Image::new(&layout, x, 2));
     let small = full([2, 2], [3, 3], false);
-    let sheets = |a: &Image, b: &Image| Sheets::<f64>::from_input(&layout, a, b, true);
+    let sheets = |a: &Image, b: &Image| Sheets::<f64>::from_input(&layout, [a, b], &[], true, true);
     let spread = [sheets(&a, &a), sheets(&b, &b)].map(|own| own.own_spread(window).unwrap());
     let mut both = sheets(&a, &b);
     both.ntk.copy_from_slice(&both.distance.clone());
@@ -414,8 +411,13 @@ fn blocks_are_summed() {
         assert!((ntk[s * 4 + t] - expected).abs() < 1e-13);
     }
     let narrow = Arc::new(Layout::new(sides, [0, 0], [3, 3], false).unwrap());
-    let narrow =
-        Sheets::<f64>::from_input(&narrow, &Image::new(&narrow, &x, 2), &Image::new(&narrow, &y, 2), false);
+    let narrow = Sheets::<f64>::from_input(
+        &narrow,
+        [&Image::new(&narrow, &x, 2), &Image::new(&narrow, &y, 2)],
+        &[],
+        false,
+        false,
+    );
     assert!(narrow.pool(window, 0.5, [&spread[0], &spread[1]], &small, false).is_none());
     assert!(narrow.own_spread(window).is_none() && !narrow.has_ntk());
 }
