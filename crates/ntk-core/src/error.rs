@@ -350,6 +350,72 @@ pub enum Error {
         /// What is wrong there.
         message: String,
     },
+    /// A file of a store that cannot be read or written.
+    #[cfg(feature = "store")]
+    #[error("cannot read or write {}", path.display())]
+    StoreIo {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A directory that is no store.
+    #[cfg(feature = "store")]
+    #[error("{} is not the manifest of a store: {message}", path.display())]
+    StoreManifest {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A store of another kernel.
+    #[cfg(feature = "store")]
+    #[error(
+        "the store {} holds another kernel: its {part} is {found}, not {expected}; choose another directory, or ask for what it holds",
+        directory.display()
+    )]
+    StoreMismatch {
+        /// The directory.
+        directory: std::path::PathBuf,
+        /// What differs.
+        part: &'static str,
+        /// What the store has.
+        found: String,
+        /// What was asked for.
+        expected: String,
+    },
+    /// Rows or columns that a stored kernel does not have.
+    #[cfg(feature = "store")]
+    #[error("rows {rows:?} and columns {columns:?} do not lie within a kernel of shape {shape:?}")]
+    StoreRange {
+        /// Rows asked for.
+        rows: std::ops::Range<usize>,
+        /// Columns asked for.
+        columns: std::ops::Range<usize>,
+        /// (n₁, n₂) of the kernel.
+        shape: (usize, usize),
+    },
+    /// A tile that was not computed yet.
+    #[cfg(feature = "store")]
+    #[error("the tile {} is not computed yet: call TileStore::run", path.display())]
+    StoreMissing {
+        /// Where it will be.
+        path: std::path::PathBuf,
+    },
+    /// A tile that does not match its checksum.
+    #[cfg(feature = "store")]
+    #[error("the tile {} does not match its checksum: call TileStore::run, which replaces it", path.display())]
+    StoreDamaged {
+        /// Where it is.
+        path: std::path::PathBuf,
+    },
+    /// A kernel that leaves out what a store is for.
+    #[cfg(feature = "store")]
+    #[error("the kernel does not give the {kernel}, which the store is for: start one with another Which")]
+    StoreKernel {
+        /// `NNGP` or `NTK`.
+        kernel: &'static str,
+    },
     /// An error of the wrapped kernel.
     #[error(transparent)]
     Kernel(Box<dyn std::error::Error + Send + Sync>),

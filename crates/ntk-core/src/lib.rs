@@ -9,6 +9,7 @@
 //! * [`Tiled`], [`Cached`]: a kernel in, the same kernel out.
 //!
 //! Feature `serde` adds [`Net::to_json`](Net) and `Net::from_json`, and `Serialize`/`Deserialize` for descriptions.
+//! Feature `store` adds `TileStore`: a kernel in a directory, tile by tile, that goes on where it was stopped.
 
 mod activation;
 mod adaptor;
@@ -22,6 +23,8 @@ pub use ndarray;
 
 pub use activation::{Activation, Parity};
 pub use adaptor::{Cached, Progress, Tiled};
+#[cfg(feature = "store")]
+pub use adaptor::{StoreSummary, StoreSurvey, Tile, TileStore};
 pub use batch::{Batch, Graphs, OwnedBatch};
 pub use error::Error;
 pub use kernel::{KernelBlock, KernelDiag, KernelFn, Which};
