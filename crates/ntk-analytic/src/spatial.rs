@@ -6,12 +6,15 @@
 mod attend;
 mod attention;
 mod cost;
+mod inputs;
 mod op;
 mod pass;
-#[allow(dead_code)] // Called by the engine next.
+mod run;
 mod sheets;
 mod stage;
 mod state;
+
+use std::sync::Arc;
 
 use ntk_core::{Batch, Grid, KernelBlock, KernelDiag, Which};
 #[cfg(feature = "rayon")]
@@ -21,9 +24,11 @@ use crate::Error;
 use crate::analytic::Settings;
 use crate::plan::Node;
 use crate::report::{Plan, bytes};
+use inputs::Inputs;
 use op::{Kind, Need, Op};
 use pass::Samples;
-use stage::{Of, Stage, Table};
+use run::Frame;
+use stage::{Of, Stage};
 use state::State;
 
 /// Bytes of tables that a tile of samples may take.
@@ -43,6 +48,7 @@ pub(crate) struct Engine {
 /// The samples of a tile: those of the rows, then those of the columns unless they are the same.
 struct Tile<'a> {
     stage: Stage,
+    inputs: Arc<Inputs>,
     rows: Batch<'a>,
     columns: Option<Batch<'a>>,
 }
@@ -185,35 +191,32 @@ impl Engine {
     }
 
     fn tile_of<'a>(&self, rows: Batch<'a>, columns: Option<Batch<'a>>) -> Result<Tile<'a>, Error> {
-        let grid = rows.positions();
         let batches = [Some(rows), columns];
-        let all =
-            || batches.into_iter().flatten().flat_map(|batch| (0..batch.len()).map(move |i| (batch, i)));
-        let variance =
-            Table::new(grid.positions(), all().flat_map(|(batch, i)| variances(batch, i)).collect());
-        let mean = self
-            .need
-            .mean
-            .then(|| Table::new(grid.positions(), all().flat_map(|(batch, i)| means(batch, i)).collect()));
-        let lengths = rows.lengths().or(columns.and_then(|columns| columns.lengths())).is_some().then(|| {
-            let length = |(batch, i): (Batch<'_>, usize)| batch.lengths().map_or(grid.positions(), |l| l[i]);
-            all().map(length).collect::<Vec<usize>>()
+        let inputs = Arc::new(Inputs::new(batches));
+        let variance = inputs.variances();
+        let lengths = batches.iter().flatten().any(|batch| batch.lengths().is_some()).then(|| {
+            let positions = rows.positions().positions();
+            let all =
+                |batch: Batch<'_>| batch.lengths().map_or(vec![positions; batch.len()], <[usize]>::to_vec);
+            batches.into_iter().flatten().flat_map(all).collect::<Vec<usize>>()
         });
         let own = match &self.need.own {
-            Some(reach) if reach.iter().any(|&r| r > 0) => {
-                all().map(|(batch, i)| input((batch, i), (batch, i), true, false)).collect()
-            }
+            Some(reach) if pass::wide(reach) => vec![State::input(&inputs, true, false); variance.samples()],
             _ => Vec::new(),
         };
         let mut samples = Samples {
+            mean: self.need.mean.then(|| inputs.means()),
             variance,
-            mean,
             lengths,
             own,
             covariances: false,
             batches,
             tolerance: self.settings.tolerance,
             integral: self.settings.integral,
+            frame: Frame::new(&self.op, self.settings.precision),
+            entering: true,
+            sheets: false,
+            inputs: Arc::clone(&inputs),
         };
         let mut stages = Vec::new();
         if let Some(lengths) = samples.lengths.clone() {
@@ -221,7 +224,7 @@ impl Engine {
         }
         stages.push(pass::pass(&self.op, &mut samples)?);
         stages.extend(pass::covariances(&self.op, &mut samples));
-        Ok(Tile { stage: Stage::Serial(stages), rows, columns })
+        Ok(Tile { stage: Stage::Serial(stages), inputs, rows, columns })
     }
 
     fn entries(
@@ -236,10 +239,12 @@ impl Engine {
             .flat_map(|a| (0..columns.len()).map(move |b| (a, b)))
             .filter(|&(a, b)| wanted(a, b))
             .collect();
-        let full = self.need.pairs.iter().any(|&reach| reach > 0);
+        let (full, parallel) = (pass::wide(&self.need.pairs), pairs.len() < 2 * threads());
         let one = |(a, b): (usize, usize)| -> Entry {
-            let mut state = input((tile.rows, a), (columns, b), full, ntk);
-            tile.stage.run(&mut state, Of { i: a, j: offset + b, same: offset == 0 && a == b });
+            let mut state = State::input(&tile.inputs, full, ntk);
+            let of = Of { i: a, j: offset + b, same: offset == 0 && a == b, parallel };
+            tile.stage.run(&mut state, of);
+            state.dense(of);
             (a, b, state.values[0], state.ntk.first().copied().unwrap_or(0.0))
         };
         #[cfg(feature = "rayon")]
@@ -278,51 +283,6 @@ fn threads() -> usize {
     return rayon::current_num_threads();
     #[cfg(not(feature = "rayon"))]
     1
-}
-
-/// E u² at each position of a sample: ‖x‖²/d, and 1 for a token.
-fn variances(batch: Batch<'_>, sample: usize) -> Vec<f64> {
-    if batch.token_ids().is_some() {
-        return vec![1.0; batch.positions().positions()];
-    }
-    let d = batch.features();
-    let square = |x: &[f64]| x.iter().map(|v| v * v).sum::<f64>() / d as f64;
-    row(batch, sample).chunks_exact(d).map(square).collect()
-}
-
-/// The mean over the channels at each position of a sample.
-fn means(batch: Batch<'_>, sample: usize) -> Vec<f64> {
-    if batch.token_ids().is_some() {
-        return vec![0.0; batch.positions().positions()];
-    }
-    let d = batch.features();
-    row(batch, sample).chunks_exact(d).map(|x| x.iter().sum::<f64>() / d as f64).collect()
-}
-
-fn row(batch: Batch<'_>, sample: usize) -> Vec<f64> {
-    batch.values().row(sample).to_vec()
-}
-
-/// The distances between two samples, without tangent kernel: ½‖x_p − y_r‖²/d.
-fn input((x, i): (Batch<'_>, usize), (y, j): (Batch<'_>, usize), full: bool, ntk: bool) -> State {
-    let positions = x.positions().positions();
-    let count = if full { positions * positions } else { positions };
-    let ntk = vec![0.0; if ntk { count } else { 0 }];
-    let mut state = State { positions, full, covariances: false, values: vec![0.0; count], ntk };
-    match (x.token_ids(), y.token_ids()) {
-        (Some(a), Some(b)) => {
-            state.each(|p, r, value, _| *value = f64::from(u8::from(a[[i, p]] != b[[j, r]])));
-        }
-        _ => {
-            let (a, b, d) = (row(x, i), row(y, j), x.features());
-            state.each(|p, r, value, _| {
-                let (u, v) = (&a[p * d..(p + 1) * d], &b[r * d..(r + 1) * d]);
-                let square: f64 = u.iter().zip(v).map(|(u, v)| (u - v) * (u - v)).sum();
-                *value = 0.5 * square / d as f64;
-            });
-        }
-    }
-    state
 }
 
 /// Tokens need an embedding, and an embedding tokens.

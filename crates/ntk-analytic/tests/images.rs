@@ -5,8 +5,7 @@ use ndarray::{Array3, Array4};
 use ntk_analytic::Analytic;
 use ntk_core::{
     Activation, Affine, Attention, Axes, Batch, ConvKind, DropRate, Graphs, Groups, Interpolation, KernelFn,
-    Layer, LogitScaling, Net, Pooling, Span, Variance, Weighting, Which,
-    Width, Window,
+    Layer, LogitScaling, Net, Pooling, Span, Variance, Weighting, Which, Width, Window,
 };
 
 /// (2, 3, 3, 2) with entries sin(0.7 (k + 1)).

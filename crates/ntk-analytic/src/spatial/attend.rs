@@ -75,6 +75,7 @@ pub(crate) fn pass(
             _ if samples.covariances => Array2::zeros((positions, positions)),
             Some(own) => {
                 let mut own = own.clone();
+                own.dense(Of { i, j: i, same: true, parallel: false });
                 own.to_covariances([q, q]);
                 Array2::from_shape_vec((positions, positions), own.values).unwrap_or_default()
             }
@@ -106,6 +107,7 @@ pub(crate) fn pass(
     });
     if let (Some(after), Some(outputs)) = (&after, outputs) {
         for (i, (own, output)) in samples.own.iter_mut().zip(outputs).enumerate() {
+            own.dense(Of { i, j: i, same: true, parallel: false });
             own.values = output.into_raw_vec_and_offset().0;
             own.covariances = true;
             own.to_distances([after.of(i), after.of(i)], true);

@@ -7,7 +7,9 @@ use ntk_core::{Activation, AxisMap, AxisTaps, Batch, Padding, Pooling};
 #[cfg(feature = "rayon")]
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
 
+use super::inputs::Inputs;
 use super::op::{Kind, Numbers, Op, Reach};
+use super::run::{self, Frame};
 use super::stage::{Correction, Maps, Of, Stage, Table};
 use super::state::State;
 use crate::dual::{self, Prepared};
@@ -32,6 +34,13 @@ pub(crate) struct Samples<'a> {
     pub(crate) tolerance: f64,
     /// Error bound of the integrals of attention.
     pub(crate) integral: f64,
+    pub(crate) inputs: Arc<Inputs>,
+    /// What sheets of this network have in common; none where they have no use.
+    pub(crate) frame: Option<Frame>,
+    /// Whether states are still those of the input.
+    pub(crate) entering: bool,
+    /// Whether states come in sheets.
+    pub(crate) sheets: bool,
 }
 
 impl Samples<'_> {
@@ -41,11 +50,7 @@ impl Samples<'_> {
 
     /// Carries the covariances of each sample with itself through a stage.
     fn advance(&mut self, stage: &Stage) {
-        let one = |(i, own): (usize, &mut State)| stage.run(own, Of { i, j: i, same: true });
-        #[cfg(feature = "rayon")]
-        self.own.par_iter_mut().enumerate().for_each(one);
-        #[cfg(not(feature = "rayon"))]
-        self.own.iter_mut().enumerate().for_each(one);
+        for_each_own(&mut self.own, |(i, own)| stage.run(own, Of { i, j: i, same: true, parallel: false }));
     }
 
     fn check_finite(&self, at: &str) -> Result<(), Error> {
@@ -81,6 +86,14 @@ impl Samples<'_> {
     }
 }
 
+/// Does something with the covariances of each sample with itself.
+pub(crate) fn for_each_own(own: &mut [State], f: impl Fn((usize, &mut State)) + Send + Sync) {
+    #[cfg(feature = "rayon")]
+    own.par_iter_mut().enumerate().for_each(f);
+    #[cfg(not(feature = "rayon"))]
+    own.iter_mut().enumerate().for_each(f);
+}
+
 /// Evaluates an op for the samples, which become those of its output.
 ///
 /// # Errors
@@ -88,9 +101,7 @@ impl Samples<'_> {
 pub(crate) fn pass(op: &Op, samples: &mut Samples<'_>) -> Result<Stage, Error> {
     let before = samples.lengths.clone();
     let stage = unmasked(op, samples)?;
-    if !op.need.own.as_ref().is_some_and(wide) {
-        samples.own.clear();
-    }
+    finish(op, samples);
     if let (Some(_), Some(lengths), false) = (before, &samples.lengths, matches!(op.kind, Kind::Serial(_))) {
         if matches!(op.kind, Kind::Flatten | Kind::Mix { global: Some(_), .. }) {
             samples.lengths = None;
@@ -100,6 +111,37 @@ pub(crate) fn pass(op: &Op, samples: &mut Samples<'_>) -> Result<Stage, Error> {
         return Ok(Stage::Serial(vec![stage, mask]));
     }
     Ok(stage)
+}
+
+/// Forgets what nobody asks for after an op.
+pub(crate) fn finish(op: &Op, samples: &mut Samples<'_>) {
+    if !op.need.own.as_ref().is_some_and(wide) {
+        samples.own.clear();
+    }
+    if !matches!(op.kind, Kind::Serial(_) | Kind::Sum { .. }) {
+        (samples.entering, samples.sheets) = (false, false);
+    }
+}
+
+/// A chain, with runs of layers that sheets carry made one stage.
+fn serial(ops: &[Op], samples: &mut Samples<'_>) -> Result<Stage, Error> {
+    let (mut stages, mut at) = (Vec::new(), 0);
+    while at < ops.len() {
+        if let Some(count) = run::length(&ops[at..], samples) {
+            let total = ops.get(at + count).filter(|op| run::is_total(op, samples));
+            if let Some(stage) = run::pass(&ops[at..at + count], total, samples)? {
+                stages.push(stage);
+                at += count + usize::from(total.is_some());
+                continue;
+            }
+        }
+        match run::pool(&ops[at], samples) {
+            Some(stage) => stages.push(stage),
+            None => stages.push(pass(&ops[at], samples)?),
+        }
+        at += 1;
+    }
+    Ok(Stage::Serial(stages))
 }
 
 fn unmasked(op: &Op, samples: &mut Samples<'_>) -> Result<Stage, Error> {
@@ -232,7 +274,7 @@ fn unmasked(op: &Op, samples: &mut Samples<'_>) -> Result<Stage, Error> {
             stage
         }
         Kind::Attention { attention, shares } => super::attend::pass(op, attention, *shares, samples)?,
-        Kind::Serial(ops) => Stage::Serial(ops.iter().map(|op| pass(op, samples)).collect::<Result<_, _>>()?),
+        Kind::Serial(ops) => serial(ops, samples)?,
         Kind::Sum { ops, means } => sum(op, ops, *means, samples)?,
         Kind::Product(ops) => {
             let ends = branches(ops.iter(), samples)?;
@@ -267,7 +309,7 @@ pub(crate) fn covariances(op: &Op, samples: &mut Samples<'_>) -> Option<Stage> {
 }
 
 /// Whether pairs of different positions are needed.
-fn wide(reach: &Reach) -> bool {
+pub(crate) fn wide(reach: &Reach) -> bool {
     reach.iter().any(|&r| r > 0)
 }
 
@@ -305,6 +347,7 @@ fn averaged(q: &Table, taps: &[Vec<u32>], numbers: Numbers) -> Table {
 }
 
 fn mix(op: &Op, maps: Maps, samples: &mut Samples<'_>) -> Stage {
+    for_each_own(&mut samples.own, |(i, own)| own.dense(Of { i, j: i, same: true, parallel: false }));
     let switch = covariances(op, samples);
     let outputs = maps.of(0).rows.len();
     let n = samples.count();

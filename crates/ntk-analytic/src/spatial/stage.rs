@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ntk_core::AxisMap;
 
 use super::op::Numbers;
-use super::state::{State, Two};
+use super::state::{Form, State, Two};
 use crate::dual::Prepared;
 use crate::{LayerRule, Pair};
 
@@ -57,6 +57,8 @@ pub(crate) struct Of {
     pub(crate) i: usize,
     pub(crate) j: usize,
     pub(crate) same: bool,
+    /// Whether a pair may use all threads, as where there are fewer pairs than threads.
+    pub(crate) parallel: bool,
 }
 
 /// One map of positions for all samples, or one for each.
@@ -132,6 +134,10 @@ pub(crate) enum Stage {
     },
     Flatten,
     Attention(Box<super::attend::Stage>),
+    /// Layers that sheets carry.
+    Run(Box<super::run::Run>),
+    /// Blocks side by side of sheets.
+    Pool(Box<super::run::Pool>),
     Serial(Vec<Stage>),
     Sum {
         branches: Vec<(f64, Stage)>,
@@ -157,6 +163,12 @@ impl Stage {
     /// Carries a pair of samples through.
     pub(crate) fn run(&self, state: &mut State, of: Of) {
         match self {
+            Stage::Run(_) | Stage::Pool(_) | Stage::Serial(_) | Stage::Sum { .. } => {}
+            _ => state.dense(of),
+        }
+        match self {
+            Stage::Run(run) => run.run(state, of),
+            Stage::Pool(pool) => pool.run(state, of),
             Stage::Affine { numbers, variance } => state.affine(*numbers, variance.two(of)),
             Stage::Conv { numbers, taps, local, variance, spread } => {
                 *state = state.conv(*numbers, taps, *local, variance.two(of));
@@ -241,16 +253,22 @@ impl Stage {
                 for (weight, stage) in branches {
                     let mut branch = state.clone();
                     stage.run(&mut branch, of);
+                    if let Form::Input(_) = branch.form {
+                        branch.dense(of);
+                    }
                     match &mut total {
                         None => {
                             scale(&mut branch, *weight);
                             total = Some(branch);
                         }
-                        Some(total) => add(total, &branch, *weight),
+                        Some(total) => add(total, branch, *weight, of),
                     }
                 }
                 let Some(mut total) = total else { return };
                 let means: Vec<Two<'_>> = means.iter().map(|mean| mean.two(of)).collect();
+                if means.len() > 1 {
+                    total.dense(of);
+                }
                 let covariances = total.covariances;
                 for (k, a) in means.iter().enumerate() {
                     for b in &means[k + 1..] {
@@ -270,6 +288,7 @@ impl Stage {
                 for (stage, variance) in branches {
                     let mut branch = state.clone();
                     stage.run(&mut branch, of);
+                    branch.dense(of);
                     let q = variance.as_ref().map(|variance| variance.two(of).map(<[f64]>::to_vec));
                     total = Some(match total {
                         None => (branch, q),
@@ -294,6 +313,7 @@ impl Stage {
                     .map(|stage| {
                         let mut branch = state.clone();
                         stage.run(&mut branch, of);
+                        branch.dense(of);
                         branch
                     })
                     .collect();
@@ -301,7 +321,9 @@ impl Stage {
                 let count = if full { n * n } else { n };
                 let covariances = parts.iter().all(|part| part.covariances);
                 let ntk = vec![0.0; if state.ntk.is_empty() { 0 } else { count }];
-                let mut joined = State { positions: n, full, covariances, values: vec![0.0; count], ntk };
+                let (values, wants_ntk) = (vec![0.0; count], state.wants_ntk);
+                let mut joined =
+                    State { positions: n, full, covariances, values, ntk, wants_ntk, form: Form::Dense };
                 let q = variance.as_ref().map(|variance| variance.two(of));
                 joined.each(|p, s, value, ntk| {
                     let ((a, at), (b, to)) = (places[p], places[s]);
@@ -330,6 +352,7 @@ impl Stage {
         match self {
             Stage::Activation { prepared, .. } => prepared.error(),
             Stage::Attention(stage) => stage.error(),
+            Stage::Run(run) => run.quadrature_error(),
             Stage::Serial(stages) | Stage::Join { branches: stages, .. } => {
                 largest(&mut stages.iter().map(Stage::quadrature_error))
             }
@@ -345,12 +368,28 @@ impl Stage {
 }
 
 fn scale(state: &mut State, weight: f64) {
-    state.values.iter_mut().chain(&mut state.ntk).for_each(|value| *value *= weight);
+    match &mut state.form {
+        _ if weight == 1.0 => {}
+        Form::Single(sheets) => sheets.scale(weight),
+        Form::Double(sheets) => sheets.scale(weight),
+        Form::Dense | Form::Input(_) => {
+            state.values.iter_mut().chain(&mut state.ntk).for_each(|value| *value *= weight);
+        }
+    }
 }
 
-fn add(total: &mut State, other: &State, weight: f64) {
-    total.values.iter_mut().zip(&other.values).for_each(|(a, b)| *a += weight * b);
-    total.ntk.iter_mut().zip(&other.ntk).for_each(|(a, b)| *a += weight * b);
+fn add(total: &mut State, mut other: State, weight: f64, of: Of) {
+    let added = match (&mut total.form, &other.form) {
+        (Form::Single(total), Form::Single(other)) => total.add(other, weight),
+        (Form::Double(total), Form::Double(other)) => total.add(other, weight),
+        _ => false,
+    };
+    if !added {
+        total.dense(of);
+        other.dense(of);
+        total.values.iter_mut().zip(&other.values).for_each(|(a, b)| *a += weight * b);
+        total.ntk.iter_mut().zip(&other.ntk).for_each(|(a, b)| *a += weight * b);
+    }
 }
 
 /// (K₁K₂, Θ₁K₂ + K₁Θ₂). q: variances of both factors, none where they are covariances.

@@ -4,9 +4,27 @@
 //! linear under every sum of independent parts, a bias drops out of it, and nearly equal positions keep their digits.
 //! After that it is the covariance K itself.
 
+use std::sync::Arc;
+
 use ntk_core::AxisMap;
 
+use super::inputs::Inputs;
+use super::sheets::Sheets;
+use super::stage::Of;
 use crate::lane::vectorized;
+
+/// Where the entries of a pair of samples are.
+#[derive(Clone)]
+pub(crate) enum Form {
+    /// In [`State::values`] and [`State::ntk`].
+    Dense,
+    /// Nowhere yet: they are those of the input.
+    Input(Arc<Inputs>),
+    /// In sheets, of single precision.
+    Single(Sheets<f32>),
+    /// In sheets, of double precision.
+    Double(Sheets<f64>),
+}
 
 /// Entries of one pair of samples.
 #[derive(Clone)]
@@ -21,6 +39,9 @@ pub(crate) struct State {
     pub(crate) values: Vec<f64>,
     /// Tangent kernels; empty if nobody asks.
     pub(crate) ntk: Vec<f64>,
+    /// Whether somebody asks.
+    pub(crate) wants_ntk: bool,
+    pub(crate) form: Form,
 }
 
 /// Numbers for each position of a sample, one slice for the sample of the rows and one for that of the columns.
@@ -29,7 +50,94 @@ pub(crate) type Two<'a> = [&'a [f64]; 2];
 impl State {
     /// A sample with itself, the same position in both.
     pub(crate) fn same(positions: usize) -> Self {
-        State { positions, full: false, covariances: false, values: vec![0.0; positions], ntk: Vec::new() }
+        State {
+            positions,
+            full: false,
+            covariances: false,
+            values: vec![0.0; positions],
+            ntk: Vec::new(),
+            wants_ntk: false,
+            form: Form::Dense,
+        }
+    }
+
+    /// The distances of a pair of inputs, all pairs of positions or the same position in both.
+    pub(crate) fn input(inputs: &Arc<Inputs>, full: bool, wants_ntk: bool) -> Self {
+        State {
+            positions: inputs.positions(),
+            full,
+            covariances: false,
+            values: Vec::new(),
+            ntk: Vec::new(),
+            wants_ntk,
+            form: Form::Input(Arc::clone(inputs)),
+        }
+    }
+
+    /// Entries row by row from now on.
+    pub(crate) fn dense(&mut self, of: Of) {
+        (self.values, self.ntk) = match std::mem::replace(&mut self.form, Form::Dense) {
+            Form::Dense => return,
+            Form::Input(inputs) => inputs.distances(of, self.full, self.wants_ntk),
+            Form::Single(sheets) if self.full => sheets.to_dense(),
+            Form::Double(sheets) if self.full => sheets.to_dense(),
+            Form::Single(sheets) => sheets.to_same(),
+            Form::Double(sheets) => sheets.to_same(),
+        };
+    }
+
+    /// The sheets of single precision, if it has some.
+    pub(crate) fn take_single(&mut self) -> Option<Sheets<f32>> {
+        match std::mem::replace(&mut self.form, Form::Dense) {
+            Form::Single(sheets) => Some(sheets),
+            other => {
+                self.form = other;
+                None
+            }
+        }
+    }
+
+    /// The sheets of double precision, if it has some.
+    pub(crate) fn take_double(&mut self) -> Option<Sheets<f64>> {
+        match std::mem::replace(&mut self.form, Form::Dense) {
+            Form::Double(sheets) => Some(sheets),
+            other => {
+                self.form = other;
+                None
+            }
+        }
+    }
+
+    /// Σ D and Σ Θ over all pairs.
+    pub(crate) fn total(&self) -> (f64, f64) {
+        match &self.form {
+            Form::Single(sheets) => sheets.totals(),
+            Form::Double(sheets) => sheets.totals(),
+            Form::Dense | Form::Input(_) => (self.values.iter().sum(), self.ntk.iter().sum()),
+        }
+    }
+
+    /// The mean distance in each block side by side of a sample with itself; none if it is not in sheets.
+    pub(crate) fn spread_of_blocks(&self, window: [usize; 2]) -> Option<Vec<f64>> {
+        match &self.form {
+            Form::Double(sheets) => sheets.own_spread(window),
+            _ => None,
+        }
+    }
+
+    /// Room for all pairs, with nothing at those that are not kept.
+    pub(crate) fn to_full(&mut self) {
+        if !self.full && self.positions > 1 {
+            let n = self.positions;
+            for values in [&mut self.values, &mut self.ntk] {
+                if !values.is_empty() {
+                    let mut all = vec![0.0; n * n];
+                    all.iter_mut().step_by(n + 1).zip(values.iter()).for_each(|(to, &from)| *to = from);
+                    *values = all;
+                }
+            }
+            self.full = true;
+        }
     }
 
     /// Calls `f` with the positions of every entry, its value and its tangent kernel (0 if nobody asks).
@@ -138,7 +246,7 @@ impl State {
         let bias = if self.covariances { bias } else { 0.0 };
         values.iter_mut().for_each(|value| *value += bias);
         ntk.iter_mut().for_each(|ntk| *ntk += bias_direct);
-        State { positions: outputs, full, covariances: self.covariances, values, ntk }
+        State { positions: outputs, full, values, ntk, form: Form::Dense, ..*self }
     }
 
     /// From pairs of the same position to all pairs, of which the others have no covariance. q: variances.
@@ -148,6 +256,7 @@ impl State {
             full: true,
             values: vec![0.0; n * n],
             ntk: vec![0.0; if self.ntk.is_empty() { 0 } else { n * n }],
+            form: Form::Dense,
             ..*self
         };
         let (values, ntk, covariances) = (&self.values, &self.ntk, self.covariances);
@@ -190,7 +299,7 @@ impl State {
                 rows.map(|(a, b)| one(a).1 * one(b).1 * values[one(a).0]).collect()
             };
             let ntk = if self.ntk.is_empty() { Vec::new() } else { pick(&self.ntk) };
-            return State { positions: outputs, values: pick(&self.values), ntk, ..*self };
+            return State { positions: outputs, values: pick(&self.values), ntk, form: Form::Dense, ..*self };
         }
         let n = self.positions;
         let apply = |values: &[f64]| -> Vec<f64> {
@@ -205,7 +314,7 @@ impl State {
             out
         };
         let ntk = if self.ntk.is_empty() { Vec::new() } else { apply(&self.ntk) };
-        State { positions: outputs, values: apply(&self.values), ntk, ..*self }
+        State { positions: outputs, values: apply(&self.values), ntk, form: Form::Dense, ..*self }
     }
 
     /// The mean over positions.

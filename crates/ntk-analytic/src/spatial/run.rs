@@ -1,0 +1,460 @@
+//! Runs of layers that sheets carry: which ones they are, and how the samples' numbers reach them.
+
+use std::sync::Arc;
+
+use ntk_core::{Grid, Padding};
+
+use super::op::{Kind, Numbers, Op, Reach};
+use super::pass::{self, Samples};
+use super::sheets::{self, Image, Layout, Real, Sheets, Step};
+use super::stage::{Of, Stage, Table};
+use super::state::{Form, State};
+use crate::dual::Prepared;
+use crate::{Error, Precision};
+
+/// What all runs of a network have in common.
+#[derive(Clone, Copy)]
+pub(crate) struct Frame {
+    /// The largest window.
+    window: [usize; 2],
+    /// Whether opposite edges touch.
+    torus: bool,
+    pub(crate) precision: Precision,
+}
+
+impl Frame {
+    /// Of a network whose windows agree on what stands beyond the edges; none where sheets have no use.
+    pub(crate) fn new(op: &Op, precision: Precision) -> Option<Self> {
+        let mut windows = Vec::new();
+        collect(op, &mut windows);
+        let (mut window, torus) = ([1, 1], windows.iter().any(|(_, padding)| *padding == Padding::Circular));
+        for (sides, padding) in windows {
+            if (padding == Padding::Circular) != torus {
+                return None;
+            }
+            let sides = two(sides)?;
+            window = [window[0].max(sides[0]), window[1].max(sides[1])];
+        }
+        Some(Frame { window, torus, precision })
+    }
+
+    /// The layout of a grid, with pairs up to `reach`.
+    fn layout(self, grid: &Grid, reach: &Reach) -> Option<Arc<Layout>> {
+        let sides = two(grid.sides())?;
+        // An axis before the only one has no offsets.
+        let reach = if let [reach] = reach[..] { [0, reach] } else { two(reach)? };
+        Layout::new(sides, reach, self.window, self.torus).map(Arc::new)
+    }
+}
+
+/// One or two numbers as two.
+fn two(values: &[usize]) -> Option<[usize; 2]> {
+    match *values {
+        [x] => Some([1, x]),
+        [y, x] => Some([y, x]),
+        _ => None,
+    }
+}
+
+fn collect<'a>(op: &'a Op, windows: &mut Vec<(&'a [usize], Padding)>) {
+    match &op.kind {
+        Kind::Conv { sliding: Some(window), padding, .. } => windows.push((window, *padding)),
+        Kind::Serial(ops) | Kind::Product(ops) | Kind::Join { ops, .. } => {
+            ops.iter().for_each(|op| collect(op, windows));
+        }
+        Kind::Sum { ops, .. } => ops.iter().for_each(|(_, op)| collect(op, windows)),
+        _ => {}
+    }
+}
+
+/// Whether sheets carry this op.
+fn carried(op: &Op) -> bool {
+    match &op.kind {
+        Kind::Conv { sliding, .. } => sliding.is_some(),
+        Kind::Affine(_) | Kind::Activation { .. } => true,
+        Kind::LayerNorm { groups, center, .. } => {
+            !center && groups.iter().enumerate().all(|(k, &group)| k == group)
+        }
+        _ => false,
+    }
+}
+
+/// How many of these ops make one run, if any.
+pub(crate) fn length(ops: &[Op], samples: &Samples<'_>) -> Option<usize> {
+    let first = ops.first()?;
+    let layout = samples.frame?.layout(&first.input, &first.need.pairs);
+    if samples.lengths.is_some() || samples.covariances || first.input.positions() == 1 || layout.is_none() {
+        return None;
+    }
+    let count = ops.iter().take_while(|op| carried(op)).count();
+    let windows = ops[..count].iter().any(|op| matches!(op.kind, Kind::Conv { .. }));
+    // Changing over to sheets costs as much as a layer.
+    (count > 0 && (windows || samples.entering || samples.sheets)).then_some(count)
+}
+
+/// How a run ends.
+enum End {
+    /// In sheets.
+    Keep,
+    /// In a weighted sum over all pairs that are kept: that of a global pool, or the mean of a flatten.
+    Total {
+        scale: f64,
+        /// Σ of K over the sample's part of Σ ½(q + q′): covariances come out, from variances summed for each sample.
+        covariances: Option<Vec<f64>>,
+        /// Half of the spread of each sample, where distances come out.
+        spread: Vec<f64>,
+    },
+}
+
+/// A run with the numbers of the samples at hand.
+pub(crate) struct Run {
+    own: Option<Carrier<f64>>,
+    pairs: Pairs,
+    end: End,
+    steps: Vec<Layer>,
+    positions: usize,
+}
+
+enum Pairs {
+    Single(Carrier<f32>),
+    Double(Carrier<f64>),
+}
+
+/// Roots of the variances before the first layer and after each, for one layout and precision.
+struct Carrier<T> {
+    layout: Arc<Layout>,
+    /// `roots[k][sample]`.
+    roots: Vec<Vec<sheets::Table<T>>>,
+    /// Factors of the layers that scale.
+    factors: Vec<Vec<sheets::Table<T>>>,
+    /// The samples themselves, where the run reads the input.
+    images: Option<Vec<Image>>,
+}
+
+enum Layer {
+    Conv { window: [usize; 2], numbers: Numbers },
+    Activation(Box<dyn Prepared>),
+    Scale(usize),
+}
+
+/// Makes a stage of a run of ops, and of the pooling of all positions that follows if there is one: `total`.
+///
+/// # Errors
+/// As [`pass::pass`].
+pub(crate) fn pass(
+    ops: &[Op],
+    total: Option<&Op>,
+    samples: &mut Samples<'_>,
+) -> Result<Option<Stage>, Error> {
+    let (Some(frame), Some(first), Some(last)) = (samples.frame, ops.first(), ops.last()) else {
+        return Ok(None);
+    };
+    let Some(layout) = frame.layout(&first.input, &first.need.pairs) else { return Ok(None) };
+    let own = first.need.own.as_ref().filter(|own| pass::wide(own));
+    let own_layout = match own {
+        Some(own) if !samples.own.is_empty() => match frame.layout(&first.input, own) {
+            Some(layout) => Some(layout),
+            None => return Ok(None),
+        },
+        _ => None,
+    };
+    let (positions, entering) = (first.input.positions(), samples.entering);
+    let mut variances = vec![samples.variance.clone()];
+    let (mut steps, mut factors) = (Vec::new(), Vec::new());
+    // Variances alone; what a sample makes of itself follows in one go.
+    let inner = std::mem::take(&mut samples.own);
+    for op in ops {
+        match (&op.kind, pass::pass(op, samples)?) {
+            (Kind::Conv { sliding, .. }, Stage::Conv { numbers, .. }) => {
+                let window = sliding.as_deref().and_then(two).unwrap_or([1, 1]);
+                steps.push(Layer::Conv { window, numbers });
+            }
+            (_, Stage::Affine { numbers, .. }) => steps.push(Layer::Conv { window: [1, 1], numbers }),
+            (_, Stage::Activation { prepared, .. }) => steps.push(Layer::Activation(prepared)),
+            (_, Stage::LayerNorm { factor, .. }) => {
+                steps.push(Layer::Scale(factors.len()));
+                factors.push(factor);
+            }
+            // No other op is carried.
+            _ => return Ok(None),
+        }
+        variances.push(samples.variance.clone());
+    }
+    samples.own = inner;
+    let own = own_layout.map(|layout| Carrier::new(layout, &variances, &factors, samples));
+    let pairs = match frame.precision {
+        Precision::F64 => Pairs::Double(Carrier::new(layout, &variances, &factors, samples)),
+        Precision::F32 => Pairs::Single(Carrier::new(layout, &variances, &factors, samples)),
+    };
+    let mut run = Run { own, pairs, end: End::Keep, steps, positions };
+    (samples.entering, samples.sheets) = (entering, false);
+    if run.own.is_some() {
+        let one = |(i, own): (usize, &mut State)| run.carry_own(own, i);
+        pass::for_each_own(&mut samples.own, one);
+    }
+    (samples.entering, samples.sheets) = (false, true);
+    if !last.need.own.as_ref().is_some_and(pass::wide) {
+        samples.own.clear();
+    }
+    if let Some(op) = total {
+        run.end = end(op, positions, samples);
+        pass::finish(op, samples);
+        samples.sheets = false;
+    }
+    Ok(Some(Stage::Run(Box::new(run))))
+}
+
+/// The sum that a global pool or a flatten asks for; the samples become those of its output.
+fn end(op: &Op, positions: usize, samples: &mut Samples<'_>) -> End {
+    let n = positions as f64;
+    // Of a map with one row, all of whose weights are equal.
+    let (weight, pairs) = match &op.kind {
+        Kind::Mix { map, .. } => (map.rows.first().and_then(|row| row.first()).map_or(0.0, |(_, w)| *w), n),
+        _ => (1.0 / n.sqrt(), 1.0),
+    };
+    let scale = weight * weight;
+    let count = samples.variance.samples();
+    let sums: Vec<f64> = (0..count).map(|i| samples.variance.of(i).iter().sum()).collect();
+    let covariances = op.need.own.is_none();
+    let spread: Vec<f64> =
+        (0..count).map(|i| samples.own.get(i).map_or(0.0, |own| 0.5 * scale * own.total().0)).collect();
+    let mean = |table: &Table| {
+        let factor = if pairs == 1.0 { 1.0 / n } else { weight };
+        Table::new(1, (0..count).map(|i| factor * table.of(i).iter().sum::<f64>()).collect())
+    };
+    samples.mean = samples.mean.as_ref().map(mean);
+    let variance = sums.iter().zip(&spread).map(|(q, s)| (scale * pairs * q - 2.0 * s).max(0.0)).collect();
+    samples.variance = Table::new(1, variance);
+    samples.covariances = covariances;
+    let halves = sums.iter().map(|q| 0.5 * scale * pairs * q).collect();
+    End::Total { scale, covariances: covariances.then_some(halves), spread }
+}
+
+/// Whether an op ends a run in one sum.
+pub(crate) fn is_total(op: &Op, samples: &Samples<'_>) -> bool {
+    samples.lengths.is_none()
+        && match &op.kind {
+            Kind::Mix { global, .. } => global.is_some(),
+            Kind::Flatten => true,
+            _ => false,
+        }
+}
+
+impl<T: Real> Carrier<T> {
+    fn new(layout: Arc<Layout>, variances: &[Table], factors: &[Table], samples: &Samples<'_>) -> Self {
+        let tables = |values: &Table, root: bool| -> Vec<sheets::Table<T>> {
+            let one = |i| {
+                let values = values.of(i);
+                let roots: Vec<f64> = values.iter().map(|q| if root { q.sqrt() } else { *q }).collect();
+                layout.table(&roots)
+            };
+            (0..values.samples()).map(one).collect()
+        };
+        let roots = variances.iter().map(|q| tables(q, true)).collect();
+        let factors = factors.iter().map(|f| tables(f, false)).collect();
+        let images = samples.entering.then(|| samples.inputs.images(&layout)).flatten();
+        Carrier { layout, roots, factors, images }
+    }
+
+    fn steps<'a>(&'a self, layers: &'a [Layer], of: Of, positions: usize) -> Vec<Step<'a, T>> {
+        let two = |tables: &'a [sheets::Table<T>]| [&tables[of.i], &tables[of.j]];
+        let step = |(k, layer): (usize, &'a Layer)| {
+            let (input, output) = (two(&self.roots[k]), two(&self.roots[k + 1]));
+            match layer {
+                Layer::Conv { window, numbers } => Step::Conv {
+                    window: *window,
+                    weight: numbers.weight,
+                    direct: numbers.direct,
+                    constant: numbers.bias_direct,
+                    roots: input,
+                },
+                Layer::Activation(prepared) => {
+                    let (rows, columns) = (of.i * positions, of.j * positions);
+                    Step::Activation { prepared: prepared.as_ref(), rows, columns, input, output }
+                }
+                Layer::Scale(k) => Step::Scale { factors: two(&self.factors[*k]), input, output },
+            }
+        };
+        layers.iter().enumerate().map(step).collect()
+    }
+
+    /// All steps, from a state of any form.
+    fn carry(&self, state: &mut State, of: Of, taken: Option<Sheets<T>>, steps: &[Step<'_, T>]) -> Sheets<T> {
+        let mut sheets = match (taken, &self.images, &state.form) {
+            (Some(sheets), ..) if *sheets.layout() == self.layout => sheets,
+            (Some(sheets), ..) => {
+                let (distance, ntk) = sheets.to_dense();
+                Sheets::from_dense(&self.layout, &distance, &ntk)
+            }
+            (None, Some(images), Form::Input(_)) => {
+                let images = [&images[of.i], &images[of.j]];
+                return Sheets::from_input(&self.layout, images, steps, state.wants_ntk, of.parallel);
+            }
+            _ => {
+                state.dense(of);
+                state.to_full();
+                Sheets::from_dense(&self.layout, &state.values, &state.ntk)
+            }
+        };
+        sheets.run(steps, of.parallel);
+        sheets
+    }
+}
+
+impl Run {
+    /// Carries the covariances of a sample with itself through, in double precision.
+    fn carry_own(&self, state: &mut State, i: usize) {
+        let Some(carrier) = &self.own else { return };
+        let of = Of { i, j: i, same: true, parallel: false };
+        let taken = state.take_double();
+        let steps = carrier.steps(&self.steps, of, self.positions);
+        let sheets = carrier.carry(state, of, taken, &steps);
+        (state.values, state.ntk) = (Vec::new(), Vec::new());
+        state.form = Form::Double(sheets);
+    }
+
+    /// The largest error bound of a quadrature.
+    pub(crate) fn quadrature_error(&self) -> f64 {
+        let error = |layer: &Layer| match layer {
+            Layer::Activation(prepared) => prepared.error(),
+            Layer::Conv { .. } | Layer::Scale(_) => 0.0,
+        };
+        self.steps.iter().map(error).fold(0.0, f64::max)
+    }
+
+    /// Carries a pair of samples through.
+    pub(crate) fn run(&self, state: &mut State, of: Of) {
+        match &self.pairs {
+            Pairs::Single(carrier) => {
+                let taken = state.take_single();
+                self.through(carrier, taken, state, of, Form::Single);
+            }
+            Pairs::Double(carrier) => {
+                let taken = state.take_double();
+                self.through(carrier, taken, state, of, Form::Double);
+            }
+        }
+    }
+
+    fn through<T: Real>(
+        &self,
+        carrier: &Carrier<T>,
+        taken: Option<Sheets<T>>,
+        state: &mut State,
+        of: Of,
+        form: fn(Sheets<T>) -> Form,
+    ) {
+        let steps = carrier.steps(&self.steps, of, self.positions);
+        let total = match (&self.end, &carrier.images, &state.form) {
+            (End::Total { .. }, Some(images), Form::Input(_)) => {
+                let images = [&images[of.i], &images[of.j]];
+                sheets::totals_of_input(&carrier.layout, images, &steps, state.wants_ntk, of.parallel)
+            }
+            _ => {
+                let sheets = carrier.carry(state, of, taken, &steps);
+                if matches!(self.end, End::Keep) {
+                    (state.values, state.ntk) = (Vec::new(), Vec::new());
+                    state.form = form(sheets);
+                    return;
+                }
+                sheets.totals()
+            }
+        };
+        let End::Total { scale, covariances, spread } = &self.end else { return };
+        let distance = scale * total.0;
+        let value = match covariances {
+            // What has no variance has no covariance, to the last digit.
+            Some(halves) if halves[of.i] == 0.0 || halves[of.j] == 0.0 => 0.0,
+            Some(halves) => halves[of.i] + halves[of.j] - distance,
+            None if of.i == of.j => 0.0,
+            None => (distance - spread[of.i] - spread[of.j]).max(0.0),
+        };
+        *state = State {
+            positions: 1,
+            full: false,
+            covariances: covariances.is_some(),
+            values: vec![value],
+            ntk: if state.wants_ntk { vec![scale * total.1] } else { Vec::new() },
+            wants_ntk: state.wants_ntk,
+            form: Form::Dense,
+        };
+    }
+}
+
+/// Blocks side by side of a state in sheets.
+pub(crate) struct Pool {
+    window: [usize; 2],
+    weight: f64,
+    layout: Arc<Layout>,
+    own: Option<Arc<Layout>>,
+    /// Mean distances of each sample with itself in each block.
+    spread: Table,
+}
+
+/// Makes a stage of a pooling of blocks, if states come in sheets and sheets can be pooled.
+pub(crate) fn pool(op: &Op, samples: &mut Samples<'_>) -> Option<Stage> {
+    let (frame, Kind::Mix { map, blocks: Some((sides, weight)), .. }) = (samples.frame?, &op.kind) else {
+        return None;
+    };
+    // Without variances after it distances have no use, and where they have, the sample's own are needed.
+    if !samples.sheets || frame.torus || op.need.own.is_none() || op.output.positions() == 1 {
+        return None;
+    }
+    let window = two(sides)?;
+    let layout = frame.layout(&op.output, &op.need.pairs)?;
+    let own = op.need.own.as_ref().filter(|own| pass::wide(own));
+    let own = match own {
+        Some(own) => Some(frame.layout(&op.output, own)?),
+        None => None,
+    };
+    let spreads: Option<Vec<Vec<f64>>> = samples.own.iter().map(|own| own.spread_of_blocks(window)).collect();
+    let spread = Table::new(op.output.positions(), spreads.filter(|s| !s.is_empty())?.concat());
+    let taps = (window[0] * window[1]) as f64;
+    let read = |from: &Table| {
+        let one = |i: usize| {
+            let q = from.of(i);
+            map.rows.iter().map(move |row| row.iter().map(|&(p, w)| w * q[p]).sum::<f64>())
+        };
+        Table::new(map.rows.len(), (0..from.samples()).flat_map(one).collect())
+    };
+    let stage = Pool { window, weight: *weight, layout, own, spread };
+    let scale = weight * weight * taps * taps;
+    samples.variance =
+        read(&samples.variance).zip(&stage.spread, |q, s| (weight * taps * q - scale * s).max(0.0));
+    samples.mean = samples.mean.as_ref().map(read);
+    if stage.own.is_some() {
+        pass::for_each_own(&mut samples.own, |(i, own)| stage.run_own(own, i));
+    } else {
+        samples.own.clear();
+    }
+    Some(Stage::Pool(Box::new(stage)))
+}
+
+impl Pool {
+    fn pooled<T: Real>(&self, sheets: &Sheets<T>, layout: &Arc<Layout>, of: Of) -> Option<Sheets<T>> {
+        let spread = [self.spread.of(of.i), self.spread.of(of.j)];
+        sheets.pool(self.window, self.weight, spread, layout, of.parallel)
+    }
+
+    fn run_own(&self, state: &mut State, i: usize) {
+        let of = Of { i, j: i, same: true, parallel: false };
+        if let (Some(layout), Form::Double(sheets)) = (&self.own, &state.form) {
+            if let Some(sheets) = self.pooled(sheets, layout, of) {
+                state.positions = layout.positions();
+                state.form = Form::Double(sheets);
+            }
+        }
+    }
+
+    /// Pools a pair of samples.
+    pub(crate) fn run(&self, state: &mut State, of: Of) {
+        let pooled = match &state.form {
+            Form::Single(sheets) => self.pooled(sheets, &self.layout, of).map(Form::Single),
+            Form::Double(sheets) => self.pooled(sheets, &self.layout, of).map(Form::Double),
+            Form::Dense | Form::Input(_) => None,
+        };
+        if let Some(form) = pooled {
+            (state.positions, state.form) = (self.layout.positions(), form);
+        }
+    }
+}
