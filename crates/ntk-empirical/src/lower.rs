@@ -1,23 +1,20 @@
 //! `Lowering`: what turns a description into one finite network.
 
+mod attention;
+
 use std::sync::Arc;
 
 use candle_core::{DType, Device};
-use ndarray::Array2;
-use ntk_core::{
-    Activation, ConvKind, Grid, Groups, Layer, LogitScaling, Net, NetKind, Padding, PositionCombine,
-    PositionDecay, PositionEmbedding, Shape, Variance,
-};
-use ntk_linalg::{Symmetric, SymmetricEigen};
+use ntk_core::{Activation, ConvKind, Grid, Groups, Layer, Net, NetKind, Padding, Shape};
 
 use crate::affine::Affine;
 use crate::draw::Stream;
 use crate::gather::Taps;
-use crate::node::{Attention, Core, Embedding, Node, Norm, Pass};
+use crate::node::{Node, Norm, Pass};
 use crate::pointwise::Pointwise;
 use crate::positions::PositionMap;
 use crate::sites::{Reads, Sharing, Sites};
-use crate::{Error, Rules, tensor};
+use crate::{Error, Rules};
 
 /// Whether dropout drops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -270,79 +267,6 @@ impl Builder<'_> {
         }
     }
 
-    /// Queries, keys and values, the core, and the output weights: `query`, `key` (or `query_key` where they are of the
-    /// same weights), `value` and `output` below the path.
-    fn attention(
-        &mut self,
-        attention: &ntk_core::Attention,
-        path: &str,
-        input: &Shape,
-        output: &Shape,
-    ) -> Result<Node, Error> {
-        let (grid, channels, n) = (input.positions(), units(input), self.lowering.width);
-        let (heads, key, value) = (attention.heads.at(n), attention.key.at(n), attention.value.at(n));
-        let embedding = match &attention.position {
-            Some(position) => Some(self.embedding(position, path, &grid, channels)?),
-            None => None,
-        };
-        let embedded = match &attention.position {
-            Some(PositionEmbedding { combine: PositionCombine::Concat(more), .. }) => channels + more.at(n),
-            _ => channels,
-        };
-        let read =
-            if embedding.as_ref().is_some_and(|embedding| embedding.values) { embedded } else { channels };
-        let positions = grid.positions();
-        let mut map = |name: &str, weight, bias, sizes| -> Result<usize, Error> {
-            let affine = ntk_core::Affine::new(weight, bias);
-            let bias_rate = if affine.has_bias() { attention.rate } else { affine.bias_rate };
-            let affine = ntk_core::Affine { weight_rate: attention.rate, bias_rate, ..affine };
-            self.dense(affine, &join(path, name), positions, sizes)?;
-            Ok(self.affines.len() - 1)
-        };
-        let (query_weight, key_weight) = (attention.query_variance, attention.key_variance);
-        let (query, keys, scale) = match attention.scaling {
-            LogitScaling::InverseRoot => {
-                let query = map("query", query_weight, Variance::ZERO, (embedded, heads * key))?;
-                let keys = map("key", key_weight, Variance::ZERO, (embedded, heads * key))?;
-                (query, Some(keys), 1.0 / (key as f64).sqrt())
-            }
-            LogitScaling::InverseDimension => {
-                let both = map("query_key", Variance::ONE, Variance::ZERO, (embedded, heads * key))?;
-                (both, None, query_weight.std() * key_weight.std() / key as f64)
-            }
-        };
-        let values = map("value", attention.value_variance, Variance::ZERO, (read, heads * value))?;
-        let out = map("output", attention.output_variance, attention.bias, (heads * value, units(output)))?;
-        let core = Core { grid, heads, scale, weighting: attention.weighting, mask: attention.mask };
-        let node = Attention { core, query, key: keys, value: values, embedding };
-        Ok(Node::Serial(vec![Node::Attention(Arc::new(node)), Node::Affine(out)]))
-    }
-
-    /// Embeddings of the positions, drawn from the seed: the root of the covariance times independent columns.
-    fn embedding(
-        &self,
-        position: &PositionEmbedding,
-        path: &str,
-        grid: &Grid,
-        channels: usize,
-    ) -> Result<Embedding, Error> {
-        let &Lowering { seed, dtype, ref device, width, .. } = self.lowering;
-        let (channels, beside) = match position.combine {
-            PositionCombine::Sum => (channels, false),
-            PositionCombine::Concat(channels) => (channels.at(width), true),
-        };
-        let positions = grid.positions();
-        let normals = Stream::new(seed, &join(path, "position")).normals(positions * channels);
-        let normals = Array2::from_shape_vec((positions, channels), normals);
-        let normals = normals.map_err(candle_core::Error::wrap)? * position.variance.std();
-        let table = match position.decay {
-            PositionDecay::Independent => normals,
-            _ => root(position, grid)?.dot(&normals),
-        };
-        let table = tensor::matrix(table.view(), dtype, device)?.reshape((1, positions * channels))?;
-        Ok(Embedding { table, beside, values: position.values })
-    }
-
     fn activation(&self, phi: &Activation) -> Result<Pointwise, Error> {
         match phi {
             Activation::ExpNormalized { .. } => Err(Error::NoFiniteNetwork { name: phi.name().to_owned() }),
@@ -407,22 +331,6 @@ fn norm(epsilon: f64, grid: &Grid, over: &[bool]) -> Norm {
     order.iter().enumerate().for_each(|(to, &from)| back[from as usize] = to as u32);
     let order = if order.is_sorted() { None } else { Some((order, back)) };
     Norm { epsilon, parts, order }
-}
-
-/// The symmetric root of the correlation of positions.
-fn root(position: &PositionEmbedding, grid: &Grid) -> Result<Array2<f64>, Error> {
-    let positions = grid.positions();
-    let refuse = || Error::PositionCovariance { power: position.power };
-    let correlation =
-        Array2::from_shape_fn((positions, positions), |(p, q)| position.correlation(grid, p, q));
-    let eigen = Symmetric::new(correlation).and_then(|matrix| SymmetricEigen::new(&matrix));
-    let eigen = eigen.map_err(|_| refuse())?;
-    // Rounding of eigenvalues is a few ε times the largest, which is at most the number of positions.
-    if eigen.values().iter().any(|&value| value < -1e-10 * positions as f64) {
-        return Err(refuse());
-    }
-    let scaled = &eigen.vectors() * &eigen.values().mapv(|value| value.max(0.0).sqrt());
-    Ok(scaled.dot(&eigen.vectors().t()))
 }
 
 fn join(path: &str, segment: &str) -> String {

@@ -7,8 +7,8 @@ mod common;
 use common::{Data, attention, close, conv, global, numbers, phi, pool, shared, variance};
 use ndarray::{Array2, ArrayD, array};
 use ntk_core::{
-    Attention, AttentionMask, Batch, ConvKind, Graphs, Grid, Groups, Layer, LogitScaling, Net, Pooling, Shape,
-    Weighting, Width, Window,
+    Attention, AttentionMask, Batch, ConvKind, Graphs, Grid, Groups, Layer, LogitScaling, Net, Pooling,
+    Shape, Weighting, Width, Window,
 };
 use ntk_empirical::{FiniteNet, Lowering};
 
@@ -28,9 +28,10 @@ fn sources(window: &Window, grid: &Grid, transposed: bool) -> Vec<Vec<Option<usi
     let mut all = Vec::new();
     for i in 0..rows.outputs {
         for j in 0..columns.outputs {
-            let taps = rows.sources.iter().flat_map(|r| {
-                columns.sources.iter().map(move |c| Some(r[i]? * side + c[j]?))
-            });
+            let taps = rows
+                .sources
+                .iter()
+                .flat_map(|r| columns.sources.iter().map(move |c| Some(r[i]? * side + c[j]?)));
             all.push(taps.collect());
         }
     }
@@ -81,7 +82,12 @@ fn convolutions_are_sums_over_their_windows() {
                 }
                 y
             });
-            close(&format!("{kind:?} {groups} {window:?}"), &net.outputs(data.batch()).unwrap(), &expected, 1e-14);
+            close(
+                &format!("{kind:?} {groups} {window:?}"),
+                &net.outputs(data.batch()).unwrap(),
+                &expected,
+                1e-14,
+            );
         }
     }
 }
@@ -143,7 +149,12 @@ fn attention_is_a_mean_of_values() {
                 }
                 y
             });
-            close(&format!("{scaling:?} {weighting:?}"), &net.outputs(data.batch()).unwrap(), &expected, 1e-14);
+            close(
+                &format!("{scaling:?} {weighting:?}"),
+                &net.outputs(data.batch()).unwrap(),
+                &expected,
+                1e-14,
+            );
         }
     }
 }
@@ -175,7 +186,8 @@ fn pools_by_hand() {
 fn graphs_by_hand() {
     let net = Net::layer(Layer::Aggregate { axis: 0 });
     let x = sequence(&[1.0, 2.0, 6.0]);
-    let dense = ArrayD::from_shape_vec(vec![1, 3, 3], vec![0.0, 2.0, 0.0, 0.0, 0.0, 1.0, 0.0, -1.0, 0.5]).unwrap();
+    let dense =
+        ArrayD::from_shape_vec(vec![1, 3, 3], vec![0.0, 2.0, 0.0, 0.0, 0.0, 1.0, 0.0, -1.0, 0.5]).unwrap();
     let dense = dense.into_dimensionality().unwrap();
     let edges = vec![vec![(0, 1, 1.5), (0, 1, 0.5), (1, 2, 1.0), (2, 1, -1.0), (2, 2, 0.5)]];
     for graphs in [Graphs::Dense(dense.view()), Graphs::Sparse(&edges)] {

@@ -1,7 +1,10 @@
 //! Finite networks with given weights against neural-tangents: outputs, full blocks and mean trace of the tangent
 //! kernel.
 
-use ntk_core::{KernelFn, Shape, Which};
+#![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
+
+use ntk_core::{Batch, KernelFn, Shape, Which};
+use ntk_empirical::candle_core::{Device, Tensor};
 use ntk_empirical::{FiniteNet, Lowering, Parameters};
 use ntk_testkit::golden::{self, Array, Tally};
 
@@ -24,15 +27,18 @@ struct Case {
 
 /// The worst relative error of the three quantities.
 fn worst(case: &Case, net: &ntk_core::Net) -> Result<f64, Box<dyn std::error::Error>> {
-    let (x1, x2) = (case.x1.matrix().ok_or("x1 is no matrix")?, case.x2.matrix().ok_or("x2 is no matrix")?);
-    let lowering = Lowering { width: 16, ..Lowering::for_inputs(Shape::vector(x1.ncols())) };
-    let mut finite = FiniteNet::lower(net, &lowering)?;
-    // The file lists W then b in the order of the layers; our names sort otherwise.
+    let (x1, x2) = (Batch::grid(case.x1.0.view())?, Batch::grid(case.x2.0.view())?);
+    let mut finite = FiniteNet::lower(net, &Lowering { width: 16, ..Lowering::for_inputs(x1.shape()?) })?;
+    // The file lists W then b in the order of the layers; our names sort otherwise. Its biases have axes of one.
     let mut weights = case.weights_in_order.iter();
-    let mut parameters = Parameters::new();
+    let (shapes, mut parameters) = (finite.parameters()?, Parameters::new());
     for name in finite.parameter_names() {
-        let values = weights.next().and_then(Array::matrix).ok_or("a weight is missing")?;
-        parameters.insert_array(name, &values)?;
+        let Array(values) = weights.next().ok_or("a weight is missing")?;
+        let shape = shapes.get(&name).ok_or("a name is missing")?.dims();
+        if values.shape() != shape && values.len() != values.shape()[values.ndim() - 1] {
+            return Err(format!("{name} has shape {shape:?}, not {:?}", values.shape()).into());
+        }
+        parameters.insert(name, Tensor::from_iter(values.iter().copied(), &Device::Cpu)?.reshape(shape)?);
     }
     if weights.next().is_some() {
         return Err("there are more weights than parameters".into());
@@ -41,10 +47,14 @@ fn worst(case: &Case, net: &ntk_core::Net) -> Result<f64, Box<dyn std::error::Er
     let error = |got: ndarray::ArrayD<f64>, expected: &Array| {
         golden::error(&got, &expected.0, golden::largest(&expected.0))
     };
-    let ntk = finite.block((&x1).into(), (&x2).into(), Which::Ntk)?.ntk.ok_or("no kernel")?;
-    Ok(error(finite.outputs((&x1).into())?.into_dyn(), &case.f_x1)
-        .max(error(finite.ntk_blocks((&x1).into(), (&x2).into())?.into_dyn(), &case.ntk_full))
+    let ntk = finite.block(x1, x2, Which::Ntk)?.ntk.ok_or("no kernel")?;
+    Ok(error(finite.outputs(x1)?.into_dyn(), &case.f_x1)
+        .max(error(finite.ntk_blocks(x1, x2)?.into_dyn(), &case.ntk_full))
         .max(error(ntk.into_dyn(), &case.ntk_trace_mean)))
+}
+
+fn shape(x: &Array) -> Shape {
+    Batch::grid(x.0.view()).and_then(|batch| batch.shape()).unwrap()
 }
 
 #[test]
@@ -52,7 +62,7 @@ fn finite_networks_agree_with_neural_tangents() {
     let file: File = golden::read("empirical.json").unwrap();
     let mut tally = Tally::default();
     for case in &file.cases {
-        match golden::net(&case.network) {
+        match golden::net_for(&case.network, &shape(&case.x1)) {
             Err(unsupported) => tally.unsupported(&case.name, &unsupported),
             Ok(net) => match worst(case, &net) {
                 Ok(error) => tally.case(&case.name, error, 1e-10),

@@ -112,7 +112,8 @@ fn blocks_of_a_kernel_are_kernels_of_blocks() {
             let expected = all.select(Axis(0), &order).slice_move(s![.., 0..1]);
             close(&case.name, &block, &expected, 1e-12);
             let diagonal = all.diag().to_owned();
-            let psd = all.indexed_iter().all(|((i, j), k)| k * k <= diagonal[i] * diagonal[j] * (1.0 + 1e-12));
+            let psd =
+                all.indexed_iter().all(|((i, j), k)| k * k <= diagonal[i] * diagonal[j] * (1.0 + 1e-12));
             assert!(psd && diagonal.iter().all(|k| *k >= 0.0), "{}", case.name);
         }
     }
@@ -134,7 +135,8 @@ fn one_step_of_training_is_one_step_along_the_gradient() {
         }
         let mut linear = net.linearize().unwrap();
         for momentum in [0.0, 0.5] {
-            let options = TrainOptions { momentum, reduction: Reduction::Sum, ..TrainOptions::descent(1e-3, 1) };
+            let options =
+                TrainOptions { momentum, reduction: Reduction::Sum, ..TrainOptions::descent(1e-3, 1) };
             net.set_parameters(&before).unwrap();
             net.train(&options, case.batch(), y.view(), |_| ControlFlow::Continue(())).unwrap();
             let error = net.parameters().unwrap().plus(-1.0, &expected).unwrap().norm().unwrap();
@@ -147,7 +149,6 @@ fn one_step_of_training_is_one_step_along_the_gradient() {
         close(&case.name, &end.outputs, &(&f + &net.jvp(case.batch(), &step).unwrap()), 1e-12);
     });
 }
-
 
 #[test]
 fn a_shorter_sample_is_that_of_a_shorter_grid() {

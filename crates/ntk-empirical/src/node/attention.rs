@@ -18,19 +18,24 @@ pub(crate) struct Attention {
     pub(crate) embedding: Option<Embedding>,
 }
 
-/// Embeddings of the positions.
+/// Embeddings of the positions: an affine node without bias, read by the root of the correlation of positions, so that
+/// its weights are independent and learn as all others do.
 #[derive(Clone)]
 pub(crate) struct Embedding {
-    /// (1, positions · channels).
-    pub(crate) table: Tensor,
-    /// Whether they stand beside the channels or are added to them.
-    pub(crate) beside: bool,
+    pub(crate) affine: usize,
+    /// (1, positions · positions).
+    pub(crate) root: Tensor,
+    /// Channels that stand beside those of the input; none if the embeddings are added to them.
+    pub(crate) beside: Option<usize>,
     pub(crate) values: bool,
 }
 
-/// What the other rules need: the inputs of queries and keys, and of values.
+/// What the other rules need.
 pub(crate) struct Record {
+    input: Tensor,
+    /// What queries and keys read.
     embedded: Tensor,
+    /// What values read.
     plain: Tensor,
     memory: Memory,
 }
@@ -52,13 +57,16 @@ impl Attention {
         signal: &Signal,
         affine: impl Fn(usize, &Tensor) -> Result<Tensor>,
     ) -> Result<(Tensor, Record)> {
-        let (plain, embedded) = (signal.x.clone(), self.embed(&signal.x)?);
-        let plain = if self.values() { embedded.clone() } else { plain };
+        let embedded = match &self.embedding {
+            Some(embedding) => embedding.add(&signal.x, &affine(embedding.affine, &embedding.root)?)?,
+            None => signal.x.clone(),
+        };
+        let plain = if self.values() { embedded.clone() } else { signal.x.clone() };
         let q = affine(self.query, &embedded)?;
         let k = self.key.map(|key| affine(key, &embedded)).transpose()?;
         let v = affine(self.value, &plain)?;
         let (y, memory) = self.core.forward([&q, k.as_ref().unwrap_or(&q), &v], signal.lengths.as_ref())?;
-        Ok((y, Record { embedded, plain, memory }))
+        Ok((y, Record { input: signal.x.clone(), embedded, plain, memory }))
     }
 
     fn values(&self) -> bool {
@@ -83,13 +91,20 @@ impl Attention {
             // The cotangents of one and the same tensor.
             None => parts[0].1 = (&parts[0].1 + dk)?,
         }
+        let deep = to_input || self.embedding.as_ref().is_some_and(|embedding| sweep.wants(embedding.affine));
         for (index, d) in parts {
-            embedded = add(embedded, sweep.affine(index, &record.embedded, &d, to_input, visit)?)?;
+            embedded = add(embedded, sweep.affine(index, &record.embedded, &d, deep, visit)?)?;
         }
-        let plain = sweep.affine(self.value, &record.plain, &dv, to_input, visit)?;
-        let (embedded, plain) = if self.values() { (add(embedded, plain)?, None) } else { (embedded, plain) };
-        let embedded = embedded.map(|d| self.forget(&d)).transpose()?;
-        Ok(add(embedded, plain)?)
+        let reads_all = deep && self.values() || to_input;
+        let plain = sweep.affine(self.value, &record.plain, &dv, reads_all, visit)?;
+        let Some(embedding) = &self.embedding else { return Ok(add(embedded, plain)?) };
+        let (embedded, plain) =
+            if embedding.values { (add(embedded, plain)?, None) } else { (embedded, plain) };
+        let Some(embedded) = embedded else { return Ok(None) };
+        let (input, own) = embedding.split(&embedded, self.core.grid.positions())?;
+        let root = embedding.root.broadcast_as((own.dim(0)?, embedding.root.dim(1)?))?.contiguous()?;
+        sweep.affine(embedding.affine, &root, &own, false, visit)?;
+        Ok(add(Some(input), plain)?.filter(|_| to_input))
     }
 
     /// As [`Node::pushforward`](super::Node::pushforward).
@@ -100,8 +115,16 @@ impl Attention {
         t: Option<&Tensor>,
         tangents: &[Tangent],
     ) -> Result<Tensor> {
-        let widened = t.map(|t| self.widen(t)).transpose()?;
-        let embedded = widened.as_ref();
+        let embedded = match &self.embedding {
+            Some(embedding) => {
+                let own = &tangents[embedding.affine];
+                let own = sweep.affines[embedding.affine].pushforward(&embedding.root, None, own)?;
+                let t = t.map_or_else(|| record.input.zeros_like(), |t| Ok(t.clone()))?;
+                Some(embedding.add(&t, &own)?)
+            }
+            None => t.cloned(),
+        };
+        let embedded = embedded.as_ref();
         let plain = if self.values() { embedded } else { t };
         let push = |index: usize, x: &Tensor, t: Option<&Tensor>| {
             sweep.affines[index].pushforward(x, t, &tangents[index])
@@ -111,41 +134,23 @@ impl Attention {
         let v = push(self.value, &record.plain, plain)?;
         self.core.pushforward(&record.memory, [&q, k.as_ref().unwrap_or(&q), &v])
     }
+}
 
-    /// x with the embeddings. (n, positions · in) → (n, positions · channels).
-    fn embed(&self, x: &Tensor) -> Result<Tensor> {
-        match &self.embedding {
-            None => Ok(x.clone()),
-            Some(Embedding { table, beside: false, .. }) => x.broadcast_add(table),
-            Some(Embedding { table, .. }) => self.beside(x, table),
-        }
-    }
-
-    /// A tangent of x as one of x with the embeddings, which are constant.
-    fn widen(&self, t: &Tensor) -> Result<Tensor> {
-        match &self.embedding {
-            Some(Embedding { table, beside: true, .. }) => self.beside(t, &table.zeros_like()?),
-            _ => Ok(t.clone()),
-        }
-    }
-
-    /// The cotangent of x from that of x with the embeddings. d: (n, o, …).
-    fn forget(&self, d: &Tensor) -> Result<Tensor> {
-        match &self.embedding {
-            Some(Embedding { table, beside: true, .. }) => {
-                let (n, o, width) = d.dims3()?;
-                let positions = self.core.grid.positions();
-                let channels = (width - table.dim(1)?) / positions;
-                d.reshape((n, o, positions, ()))?.narrow(3, 0, channels)?.contiguous()?.reshape((n, o, ()))
-            }
-            _ => Ok(d.clone()),
-        }
-    }
-
-    fn beside(&self, x: &Tensor, table: &Tensor) -> Result<Tensor> {
-        let (n, positions) = (x.dim(0)?, self.core.grid.positions());
-        let table = table.reshape((1, positions, ()))?;
-        let table = table.broadcast_as((n, positions, table.dim(2)?))?;
+impl Embedding {
+    /// x, or 0, with the embeddings. x: (n, positions · in), table: (1, positions · channels) → (n or 1, …).
+    fn add(&self, x: &Tensor, table: &Tensor) -> Result<Tensor> {
+        let Some(channels) = self.beside else { return x.broadcast_add(table) };
+        let (n, positions) = (x.dim(0)?, table.dim(1)? / channels);
+        let table = table.reshape((1, positions, channels))?.broadcast_as((n, positions, channels))?;
         Tensor::cat(&[x.reshape((n, positions, ()))?, table], 2)?.reshape((n, ()))
+    }
+
+    /// The cotangents of x and of the embeddings. d: (n, o, …).
+    fn split(&self, d: &Tensor, positions: usize) -> Result<(Tensor, Tensor)> {
+        let Some(channels) = self.beside else { return Ok((d.clone(), d.clone())) };
+        let (n, o, width) = d.dims3()?;
+        let (d, inputs) = (d.reshape((n, o, positions, ()))?, width / positions - channels);
+        let part = |start, len| d.narrow(3, start, len)?.contiguous()?.reshape((n, o, ()));
+        Ok((part(0, inputs)?, part(inputs, channels)?))
     }
 }

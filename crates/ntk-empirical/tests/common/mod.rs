@@ -5,8 +5,8 @@
 use ndarray::{Array2, ArrayD, IxDyn};
 use ntk_core::{
     Activation, Affine, Attention, AttentionMask, Axes, Batch, ConvKind, DropRate, Graphs, Groups,
-    Interpolation, Layer, LogitScaling, Net, Pooling, PositionCombine, PositionDecay, PositionEmbedding, Rate,
-    Span, Variance, Weighting, Width, Window,
+    Interpolation, Layer, LogitScaling, Net, Pooling, PositionCombine, PositionDecay, PositionEmbedding,
+    Rate, Span, Variance, Weighting, Width, Window,
 };
 use ntk_empirical::candle_core::{Device, Tensor};
 use ntk_empirical::{FiniteNet, Lowering, Mode, Parameters};
@@ -96,7 +96,8 @@ impl Case {
     pub(crate) fn lowered(&self, seed: u64, mode: Mode) -> FiniteNet {
         let lowering =
             Lowering { width: 4, seed, mode, ..Lowering::for_inputs(self.batch().shape().unwrap()) };
-        FiniteNet::lower(&self.net.clone().at_width(4), &lowering).unwrap_or_else(|e| panic!("{}: {e}", self.name))
+        FiniteNet::lower(&self.net.clone().at_width(4), &lowering)
+            .unwrap_or_else(|e| panic!("{}: {e}", self.name))
     }
 
     /// Whether all of it has derivatives: |x| and its positive part have kinks.
@@ -204,23 +205,47 @@ fn images() -> Vec<(&'static str, Net)> {
         ("circular, strides", flat(shared(Window::circular(&[3, 3]).strides(&[2, 1])))),
         ("circular, beyond the torus", flat(shared(Window::circular(&[5, 2])))),
         ("dilation", flat(shared(Window::same(&[2, 2]).dilation(&[2, 3])))),
-        ("transposed", flat(conv(ConvKind::Transposed, Window::same(&[3, 2]).strides(&[2, 1]), Groups::Count(1)))),
-        ("transposed, valid", flat(conv(ConvKind::Transposed, Window::valid(&[2, 3]).strides(&[1, 2]), Groups::Count(1)))),
-        ("transposed, circular", flat(conv(ConvKind::Transposed, Window::circular(&[3, 3]).strides(&[1, 2]), Groups::Count(1)))),
+        (
+            "transposed",
+            flat(conv(ConvKind::Transposed, Window::same(&[3, 2]).strides(&[2, 1]), Groups::Count(1))),
+        ),
+        (
+            "transposed, valid",
+            flat(conv(ConvKind::Transposed, Window::valid(&[2, 3]).strides(&[1, 2]), Groups::Count(1))),
+        ),
+        (
+            "transposed, circular",
+            flat(conv(ConvKind::Transposed, Window::circular(&[3, 3]).strides(&[1, 2]), Groups::Count(1))),
+        ),
         ("local", from(conv(ConvKind::Local, Window::same(&[3, 3]), Groups::Count(1)))),
-        ("local, strides, standard", flat(conv(ConvKind::Local, Window::valid(&[2, 2]).strides(&[1, 2]), Groups::Count(1))).standard()),
+        (
+            "local, strides, standard",
+            flat(conv(ConvKind::Local, Window::valid(&[2, 2]).strides(&[1, 2]), Groups::Count(1))).standard(),
+        ),
         ("groups", from(conv(ConvKind::Shared, Window::same(&[3, 2]), Groups::Count(2)))),
-        ("groups, strides", flat(conv(ConvKind::Shared, Window::same(&[3, 2]).strides(&[2, 2]), Groups::Count(2)))),
+        (
+            "groups, strides",
+            flat(conv(ConvKind::Shared, Window::same(&[3, 2]).strides(&[2, 2]), Groups::Count(2))),
+        ),
         ("depthwise", from(conv(ConvKind::Shared, Window::same(&[2, 3]), Groups::Depthwise)).standard()),
         ("average pool", flat(pool(Pooling::Average, Window::same(&[2, 2])))),
         ("edge average", flat(pool(Pooling::EdgeAverage, Window::same(&[3, 3]).strides(&[2, 2])))),
         ("sum pool", flat(pool(Pooling::Sum, Window::circular(&[2, 3])))),
-        ("global sum", Net::serial([first(), phi(), Net::layer(Layer::GlobalPool { pooling: Pooling::Sum }), readout()])),
-        ("index", flat(Net::layer(Layer::Index { spans: vec![span(None, None, -1), span(Some(1), None, 2)] }))),
+        (
+            "global sum",
+            Net::serial([first(), phi(), Net::layer(Layer::GlobalPool { pooling: Pooling::Sum }), readout()]),
+        ),
+        (
+            "index",
+            flat(Net::layer(Layer::Index { spans: vec![span(None, None, -1), span(Some(1), None, 2)] })),
+        ),
         ("resize, nearest", flat(Net::layer(resize(Interpolation::Nearest)))),
         ("resize, linear", flat(Net::layer(resize(Interpolation::Linear)))),
         ("linear", flat(Net::layer(Layer::Linear { axis: 0, rows, remove: false }))),
-        ("linear, removed", flat(Net::layer(Layer::Linear { axis: 1, rows: vec![vec![1.0, -1.0, 0.5, 2.0]], remove: true }))),
+        (
+            "linear, removed",
+            flat(Net::layer(Layer::Linear { axis: 1, rows: vec![vec![1.0, -1.0, 0.5, 2.0]], remove: true })),
+        ),
         ("norm", flat(norm(Axes::Channels))),
         ("norm over all", flat(norm(Axes::All))),
         ("norm over rows", flat(norm(Axes::With(vec![0])))),
@@ -233,15 +258,38 @@ fn images() -> Vec<(&'static str, Net)> {
         ("dropout", from(Net::dropout(DropRate::new(0.3).unwrap()).then(first()))),
         ("attention", attend(attention())),
         ("attention, root", attend(Attention { scaling: root, ..attention() })),
-        ("attention, identity", attend(Attention { weighting: Weighting::Identity, mask: AttentionMask::Causal, ..attention() })),
+        (
+            "attention, identity",
+            attend(Attention { weighting: Weighting::Identity, mask: AttentionMask::Causal, ..attention() }),
+        ),
         ("attention, abs", attend(Attention { weighting: Weighting::Abs, scaling: root, ..attention() })),
-        ("attention, relu", attend(Attention { weighting: Weighting::Relu, scaling: root, mask: AttentionMask::Local(1), ..attention() })),
-        ("attention, causal", attend(Attention { mask: AttentionMask::Causal, scaling: root, ..attention() })),
+        (
+            "attention, relu",
+            attend(Attention {
+                weighting: Weighting::Relu,
+                scaling: root,
+                mask: AttentionMask::Local(1),
+                ..attention()
+            }),
+        ),
+        (
+            "attention, causal",
+            attend(Attention { mask: AttentionMask::Causal, scaling: root, ..attention() }),
+        ),
         ("attention, local", attend(Attention { mask: AttentionMask::CausalLocal(1), ..attention() })),
         ("attention, positions", attend(Attention { position: Some(position), ..attention() })),
         ("attention, distances", attend(Attention { position: Some(distant), ..attention() })),
-        ("attention, positions beside", attend(Attention { position: Some(beside), scaling: root, ..attention() })),
-        ("attention, positions beside keys", attend(Attention { position: Some(PositionEmbedding { values: false, ..beside }), ..attention() })),
+        (
+            "attention, positions beside",
+            attend(Attention { position: Some(beside), scaling: root, ..attention() }),
+        ),
+        (
+            "attention, positions beside keys",
+            attend(Attention {
+                position: Some(PositionEmbedding { values: false, ..beside }),
+                ..attention()
+            }),
+        ),
     ]
 }
 
@@ -256,10 +304,20 @@ fn sequences() -> Vec<(&'static str, Net)> {
         ("lengths, dense", from(dense().then(cos()).then(dense()))),
         ("lengths, global sum", Net::serial([first(), cos(), sum(), readout()])),
         ("lengths, residual", from(cos().then(first()).residual())),
-        ("lengths, product and concatenation", from(Net::concat([Net::product([first(), dense()]), first()]))),
+        (
+            "lengths, product and concatenation",
+            from(Net::concat([Net::product([first(), dense()]), first()])),
+        ),
         ("lengths, norm", from(Net::layer(Layer::LayerNorm { axes: Axes::Channels, epsilon: 0.0 }))),
         ("lengths, attention", from(Net::attention(attention()))),
-        ("lengths, attention, root", from(Net::attention(Attention { scaling: LogitScaling::InverseRoot, mask: AttentionMask::Local(1), ..attention() }))),
+        (
+            "lengths, attention, root",
+            from(Net::attention(Attention {
+                scaling: LogitScaling::InverseRoot,
+                mask: AttentionMask::Local(1),
+                ..attention()
+            })),
+        ),
         ("lengths, groups", from(conv(ConvKind::Shared, Window::same(&[3]), Groups::Depthwise))),
     ]
 }
@@ -279,7 +337,8 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.push(case(("lengths, strides", strided), lengths()));
     let flat = Net::serial([shared(Window::valid(&[2])), phi(), Net::flatten(), readout()]);
     cases.push(case(("lengths, flatten", flat), lengths()));
-    let pooled = Net::serial([dense(), phi(), pool(Pooling::Average, Window::same(&[2])), global(), readout()]);
+    let pooled =
+        Net::serial([dense(), phi(), pool(Pooling::Average, Window::same(&[2])), global(), readout()]);
     cases.push(case(("lengths, pool", pooled), lengths()));
 
     let graphs: [&[(usize, usize, f64)]; 3] =
