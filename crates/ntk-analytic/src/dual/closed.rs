@@ -95,17 +95,13 @@ impl<F: ClosedForm<N>, const N: usize> Prepared for Closed<F, N> {
         }
     }
 
-    fn diagonal(&self, i0: usize, j0: usize, gap: &mut [f64], mut slope: Option<&mut [f64]>) {
+    fn diagonal(&self, i0: usize, j0: usize, gap: &mut [f64], slope: Option<&mut [f64]>) {
         let n = gap.len();
-        for start in (0..n).step_by(BLOCK) {
-            let len = BLOCK.min(n - start);
-            let (i, j) = (i0 + start, j0 + start);
-            let block = &mut gap[start..start + len];
-            let slope = slope.as_deref_mut().map(|slope| &mut slope[start..start + len]);
-            match slope {
-                Some(slope) => both_advance(&self.form, &self.rows, i, &self.columns, j, block, slope),
-                None => both_advance(&self.form, &self.rows, i, &self.columns, j, block, &mut [0.0; BLOCK]),
-            }
+        let rows: [&[f64]; N] = from_fn(|k| &self.rows[k][i0..i0 + n]);
+        let columns: [&[f64]; N] = from_fn(|k| &self.columns[k][j0..j0 + n]);
+        match slope {
+            Some(slope) => both_advance(&self.form, rows, columns, gap, slope),
+            None => both_advance(&self.form, rows, columns, gap, &mut []),
         }
         let zero = |side: &[f64], s: usize| side[s] == 0.0;
         for (k, gap) in gap.iter_mut().enumerate() {
@@ -120,8 +116,6 @@ impl<F: ClosedForm<N>, const N: usize> Prepared for Closed<F, N> {
     }
 }
 
-/// Pairs of a diagonal that are worked on together; a shorter rest is filled up, since runs are short.
-const BLOCK: usize = 32;
 /// Numbers in the widest register.
 const LANES: usize = 8;
 
@@ -160,40 +154,53 @@ vectorized! {
 }
 
 vectorized! {
-    /// The first pairs of BLOCK, in whole registers.
+    /// Register by register: runs are short, and what is missing in the last register is computed for nothing.
     fn both_advance[F: ClosedForm<N>, const N: usize][F, N](
-        form: &F,
-        rows: &[Vec<f64>; N],
-        i: usize,
-        columns: &[Vec<f64>; N],
-        j: usize,
-        gap: &mut [f64],
-        slope: &mut [f64],
+        form: &F, rows: [&[f64]; N], columns: [&[f64]; N], gap: &mut [f64], slope: &mut [f64],
     ) {
         let n = gap.len();
-        let (mut a, mut b) = ([[0.0; BLOCK]; N], [[0.0; BLOCK]; N]);
-        let (mut gaps, mut slopes) = ([1.0; BLOCK], [0.0; BLOCK]);
-        for k in 0..N {
-            a[k][..n].copy_from_slice(&rows[k][i..i + n]);
-            b[k][..n].copy_from_slice(&columns[k][j..j + n]);
-        }
-        gaps[..n].copy_from_slice(gap);
         for first in (0..n).step_by(LANES) {
-            for k in first..first + LANES {
+            let (mut a, mut b, mut slopes) = ([[1.0; LANES]; N], [[1.0; LANES]; N], [0.0; LANES]);
+            for k in 0..N {
+                load(&rows[k][first..], &mut a[k]);
+                load(&columns[k][first..], &mut b[k]);
+            }
+            let mut gaps = [1.0; LANES];
+            load(&gap[first..], &mut gaps);
+            for k in 0..LANES {
                 (gaps[k], slopes[k]) = form.pair::<FMA>(&entry(&a, k), &entry(&b, k), gaps[k]);
             }
+            store(&gaps, &mut gap[first..]);
+            if !slope.is_empty() {
+                store(&slopes, &mut slope[first..]);
+            }
         }
-        gap.copy_from_slice(&gaps[..n]);
-        slope[..n].copy_from_slice(&slopes[..n]);
     }
 }
 
-/// [`at`] for blocks.
+/// As many numbers as there are, whole registers in one piece.
 #[inline(always)]
-fn entry<const N: usize>(blocks: &[[f64; BLOCK]; N], k: usize) -> [f64; N] {
+fn load(from: &[f64], to: &mut [f64; LANES]) {
+    match from.first_chunk() {
+        Some(whole) => *to = *whole,
+        None => to[..from.len()].copy_from_slice(from),
+    }
+}
+
+#[inline(always)]
+fn store(from: &[f64; LANES], to: &mut [f64]) {
+    match to.first_chunk_mut() {
+        Some(whole) => *whole = *from,
+        None => to.copy_from_slice(&from[..to.len()]),
+    }
+}
+
+/// [`at`] for registers.
+#[inline(always)]
+fn entry<const N: usize>(registers: &[[f64; LANES]; N], k: usize) -> [f64; N] {
     let mut factors = [0.0; N];
-    for (factor, block) in factors.iter_mut().zip(blocks) {
-        *factor = block[k];
+    for (factor, register) in factors.iter_mut().zip(registers) {
+        *factor = register[k];
     }
     factors
 }

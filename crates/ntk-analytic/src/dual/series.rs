@@ -34,7 +34,8 @@ fn square(a: &[f64]) -> f64 {
     a.iter().map(|a| a * a).sum()
 }
 
-/// Coefficients of the samples of one side, term by term: entry k·n + j is term k of sample j.
+/// Coefficients of the samples of one side, term by term: entry k·n + j is term k of sample j. Behind the last one is
+/// room to read whole registers.
 struct Side {
     variances: Vec<f64>,
     /// Of φ, with Σₖ aₖ² = 1.
@@ -98,8 +99,8 @@ pub(super) fn prepare_series(
         let norms: Vec<f64> = own.iter().map(|e| square(&e.value).sqrt()).collect();
         let (n, mut side) = (q.len(), Side { variances: Vec::new(), value: Vec::new(), slope: Vec::new() });
         side.variances = own.iter().map(|e| e.variance).collect();
-        side.value.resize(value.count * n, 0.0);
-        side.slope.resize(slope.count * n, 0.0);
+        side.value.resize(value.count * n + LANES, 0.0);
+        side.slope.resize(slope.count * n + LANES, 0.0);
         for (j, (e, &norm)) in own.iter().zip(&norms).enumerate() {
             e.value.iter().enumerate().for_each(|(k, a)| {
                 side.value[k * n + j] = if norm > 0.0 { a / norm } else { 0.0 };
@@ -112,6 +113,9 @@ pub(super) fn prepare_series(
     Ok(Box::new(Series { sides: [side(q1), side(q2)], value, slope, error }))
 }
 
+/// Numbers in the widest register.
+const LANES: usize = 8;
+
 /// Columns that share one sweep over the terms.
 const CHUNK: usize = 64;
 
@@ -123,6 +127,34 @@ vectorized! {
     fn horner(partial: &mut [f64], rho: &[f64], a: f64, b: &[f64]) {
         for ((partial, &rho), &b) in partial.iter_mut().zip(rho).zip(b) {
             *partial = fma::<FMA>(*partial, rho * rho, a * b);
+        }
+    }
+}
+
+vectorized! {
+    /// Σₖ aₖ bₖ ρᵏ where a and b advance together: the sums of a sweep, register by register.
+    fn diagonal_sweep(terms: Terms, a: &[f64], n1: usize, b: &[f64], n2: usize, rho: &[f64], sum: &mut [f64]) {
+        for first in (0..rho.len()).step_by(LANES) {
+            let len = if rho.len() - first < LANES { rho.len() - first } else { LANES };
+            let mut r = [0.0; LANES];
+            r[..len].copy_from_slice(&rho[first..first + len]);
+            let (mut even, mut odd) = ([0.0; LANES], [0.0; LANES]);
+            let mut k = terms.count;
+            while k > 0 {
+                k -= 1;
+                if !terms.occurs[k % 2] {
+                    continue;
+                }
+                let (a, b) = (&a[k * n1 + first..][..LANES], &b[k * n2 + first..][..LANES]);
+                let partial = if k % 2 == 0 { &mut even } else { &mut odd };
+                for l in 0..LANES {
+                    partial[l] = fma::<FMA>(partial[l], r[l] * r[l], a[l] * b[l]);
+                }
+            }
+            for l in 0..LANES {
+                even[l] = fma::<FMA>(odd[l], r[l], even[l]);
+            }
+            sum[first..first + len].copy_from_slice(&even[..len]);
         }
     }
 }
@@ -177,6 +209,15 @@ impl Series {
     }
 }
 
+impl Series {
+    /// The signed gap of the output of one pair, given its correlation.
+    fn finish(&self, i: usize, j: usize, gap: &mut f64, value: f64) {
+        let naive = (1.0 - value.abs()).max(0.0);
+        let exact = if naive < CLOSE { self.close(i, j, *gap, value) } else { naive };
+        *gap = exact.copysign(value);
+    }
+}
+
 impl Prepared for Series {
     fn variances(&self) -> (&[f64], &[f64]) {
         (&self.sides[0].variances, &self.sides[1].variances)
@@ -197,9 +238,31 @@ impl Prepared for Series {
             }
             sweep(self.value, |k| rows.value[k * n1 + i], &columns.value, n2, j0, rho, &mut value[..len]);
             for (j, (gap, &value)) in gap.iter_mut().zip(&value).enumerate() {
-                let naive = (1.0 - value.abs()).max(0.0);
-                let exact = if naive < CLOSE { self.close(i, j0 + j, *gap, value) } else { naive };
-                *gap = exact.copysign(value);
+                self.finish(i, j0 + j, gap, value);
+            }
+        }
+    }
+
+    fn diagonal(&self, i0: usize, j0: usize, gap: &mut [f64], mut slope: Option<&mut [f64]>) {
+        let [rows, columns] = &self.sides;
+        let (n1, n2) = (rows.variances.len(), columns.variances.len());
+        for start in (0..gap.len()).step_by(CHUNK) {
+            let len = CHUNK.min(gap.len() - start);
+            let (gap, i, j) = (&mut gap[start..start + len], i0 + start, j0 + start);
+            let (mut rho, mut value) = ([0.0; CHUNK], [0.0; CHUNK]);
+            rho.iter_mut().zip(gap.iter()).for_each(|(rho, &gap)| *rho = correlation(gap));
+            let rho = &rho[..len];
+            // There may be no terms at all, and then there is nothing to begin with.
+            if let Some(slope) = slope.as_deref_mut() {
+                let (a, b) =
+                    (rows.slope.get(i..).unwrap_or_default(), columns.slope.get(j..).unwrap_or_default());
+                diagonal_sweep(self.slope, a, n1, b, n2, rho, &mut slope[start..start + len]);
+            }
+            let (a, b) =
+                (rows.value.get(i..).unwrap_or_default(), columns.value.get(j..).unwrap_or_default());
+            diagonal_sweep(self.value, a, n1, b, n2, rho, &mut value[..len]);
+            for (k, (gap, &value)) in gap.iter_mut().zip(&value).enumerate() {
+                self.finish(i + k, j + k, gap, value);
             }
         }
     }

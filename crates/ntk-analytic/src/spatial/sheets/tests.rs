@@ -303,7 +303,9 @@ fn layers_equal_the_sums_over_all_taps() {
     let gelu = Layer::Activation(Activation::Gelu);
     let flat = Layer::Conv { window: [1, 3], weight: 1.3, direct: 0.7, constant: 0.0 };
     let dense = Layer::Conv { window: [1, 1], weight: 1.5, direct: 1.0, constant: 0.2 };
-    let nets: [(Vec<Layer>, f64); 6] = [
+    let tanh = Layer::Activation(Activation::Tanh);
+    let nets: [(Vec<Layer>, f64); 7] = [
+        (vec![conv(3), tanh.clone(), conv(2), tanh], 1e-12),
         (vec![conv(3), relu(), conv(3), relu(), conv(3), relu()], 1e-12),
         (vec![conv(3), relu(), conv(3)], 1e-12),
         (vec![relu(), conv(2), conv(4), relu(), dense.clone(), relu(), dense], 1e-12),
@@ -320,7 +322,7 @@ fn layers_equal_the_sums_over_all_taps() {
         let layout = full(sides, window, torus);
         let n = 3 * sides[0] * sides[1];
         for (number, (layers, tolerance)) in nets.iter().enumerate() {
-            if sides[0] == 1 && (torus || number != 3) {
+            if sides[0] == 1 && (torus || number != 4) {
                 continue;
             }
             let layers: Vec<Layer> = if sides[0] == 1 {
@@ -351,6 +353,43 @@ fn layers_equal_the_sums_over_all_taps() {
                     found.iter().all(|e| e < tolerance),
                     "net {number}, pair {k}, {sides:?}, torus {torus}: {found:?}"
                 );
+            }
+        }
+    }
+}
+
+#[test]
+fn diagonals_of_duals_equal_their_rows() {
+    let activations = [
+        Activation::Relu,
+        Activation::Step,
+        Activation::Gelu,
+        Activation::Erf { a: 1.0, b: 0.1, c: 0.0 },
+        Activation::Cos { a: 1.0, b: 2.0, c: 0.3 },
+        Activation::RectifiedMonomial { degree: 2 },
+        Activation::Tanh,
+        Activation::Polynomial { coefficients: vec![0.5] },
+        Activation::Hermite { degree: 3 },
+        Activation::Elu { alpha: 1.0 },
+    ];
+    let q: [Vec<f64>; 2] = [7, 8].map(|seed| draw(seed, 21).iter().map(|q| 0.1 + q * q).collect());
+    let gaps = draw(9, 21);
+    for phi in activations {
+        // One sample on each side has no variance.
+        let (mut q1, mut q2) = (q[0].clone(), q[1].clone());
+        (q1[5], q2[7]) = (0.0, 0.0);
+        let prepared = prepare(&phi, &q1, &q2, 1e-12).unwrap();
+        for (i, j, n) in [(0, 0, 21), (3, 5, 16), (4, 1, 9), (2, 0, 3)] {
+            let (mut gap, mut slope) = (gaps[..n].to_vec(), vec![0.0; n]);
+            prepared.diagonal(i, j, &mut gap, Some(&mut slope));
+            let mut alone = gaps[..n].to_vec();
+            prepared.diagonal(i, j, &mut alone, None);
+            assert_eq!(alone, gap);
+            for k in 0..n {
+                let (mut expected, mut expected_slope) = ([gaps[k]], [0.0]);
+                prepared.row(i + k, j + k, &mut expected, Some(&mut expected_slope));
+                assert!((gap[k] - expected[0]).abs() < 1e-14, "{phi:?} gap {k}: {} {}", gap[k], expected[0]);
+                assert!((slope[k] - expected_slope[0]).abs() < 1e-14, "{phi:?} slope {k}");
             }
         }
     }
