@@ -48,12 +48,16 @@ pub(super) fn prepare_closed<F: ClosedForm<N> + 'static, const N: usize>(
     q1: &[f64],
     q2: &[f64],
 ) -> Result<Box<dyn Prepared>, Error> {
+    // By Cauchy–Schwarz the slope of a pair is finite where both diagonal ones are; without factors it is that of all.
+    let slope = |q: f64| {
+        let f = form.factors(q);
+        form.pair::<false>(&f, &f, if q > 0.0 { 0.0 } else { 1.0 }).1
+    };
+    let common = slope(1.0);
     let variances = |q: &[f64]| -> Result<Vec<f64>, Error> {
         q.iter()
             .map(|&q| {
-                let (v, f) = (form.variance(q), form.factors(q));
-                // By Cauchy–Schwarz the slope of a pair is finite where both diagonal ones are.
-                let slope = form.pair::<false>(&f, &f, if q > 0.0 { 0.0 } else { 1.0 }).1;
+                let (v, slope) = (form.variance(q), if N == 0 { common } else { slope(q) });
                 if q <= LARGEST && v.is_finite() && slope.is_finite() {
                     Ok(v)
                 } else {
@@ -66,7 +70,9 @@ pub(super) fn prepare_closed<F: ClosedForm<N> + 'static, const N: usize>(
         let samples: Vec<[f64; N]> = q.iter().map(|&q| form.factors(q)).collect();
         from_fn(|k| samples.iter().map(|f| f[k]).collect())
     };
-    let variances = (variances(q1)?, variances(q2)?);
+    let first = variances(q1)?;
+    let second = if std::ptr::eq(q1, q2) { first.clone() } else { variances(q2)? };
+    let variances = (first, second);
     let blank = (0..q2.len()).filter(|&j| variances.1[j] == 0.0).collect();
     let (rows, columns) = (factors(q1), factors(q2));
     Ok(Box::new(Closed { form, rows, columns, variances, blank }))

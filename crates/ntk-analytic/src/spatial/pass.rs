@@ -53,7 +53,7 @@ impl Samples<'_> {
         for_each_own(&mut self.own, |(i, own)| stage.run(own, Of { i, j: i, same: true, parallel: false }));
     }
 
-    fn check_finite(&self, at: &str) -> Result<(), Error> {
+    pub(crate) fn check_finite(&self, at: &str) -> Result<(), Error> {
         match self.variance.all().iter().find(|q| !q.is_finite()) {
             Some(&value) => Err(Error::Overflow { at: at.to_owned(), value }),
             None => Ok(()),
@@ -88,6 +88,9 @@ impl Samples<'_> {
 
 /// Does something with the covariances of each sample with itself.
 pub(crate) fn for_each_own(own: &mut [State], f: impl Fn((usize, &mut State)) + Send + Sync) {
+    if own.is_empty() {
+        return;
+    }
     #[cfg(feature = "rayon")]
     own.par_iter_mut().enumerate().for_each(f);
     #[cfg(not(feature = "rayon"))]
@@ -168,7 +171,7 @@ fn unmasked(op: &Op, samples: &mut Samples<'_>) -> Result<Stage, Error> {
             }
             let taps = Arc::new(taps(axes));
             let variance = samples.variance.clone();
-            samples.variance = averaged(&variance, &taps, *numbers);
+            samples.variance = averaged(&variance, axes, *numbers);
             samples.mean = None;
             let stage = |local, spread: bool| {
                 let spread = spread.then(|| samples.variance.clone());
@@ -189,19 +192,10 @@ fn unmasked(op: &Op, samples: &mut Samples<'_>) -> Result<Stage, Error> {
             pairs
         }
         Kind::Activation { phi, rule } => {
-            let q = samples.variance.all();
-            let prepared = prepare(phi, rule.as_ref(), q, samples.tolerance)?;
-            let positions = samples.variance.positions();
-            let after = Table::new(positions, prepared.variances().0.to_vec());
-            if op.need.mean {
-                let mean = dual::means(phi, q)
-                    .ok_or_else(|| Error::NotCentered { layer: "layer_norm".to_owned(), at: at.clone() })?;
-                samples.mean =
-                    Some(Table::new(positions, mean)).filter(|mean| mean.all().iter().any(|&m| m != 0.0));
-            }
             let before = samples.variance.map(f64::sqrt);
-            samples.variance = after.clone();
-            let stage = Stage::Activation { prepared, before, after: after.map(f64::sqrt) };
+            let prepared = activate(op, phi, rule.as_ref(), samples)?;
+            let after = samples.variance.map(f64::sqrt);
+            let stage = Stage::Activation { prepared, before, after };
             samples.advance(&stage);
             stage
         }
@@ -333,17 +327,54 @@ fn taps(axes: &[AxisTaps]) -> Vec<Vec<u32>> {
     all.into_iter().map(|tap| tap.into_iter().map(index).collect()).collect()
 }
 
-fn averaged(q: &Table, taps: &[Vec<u32>], numbers: Numbers) -> Table {
-    let outputs = taps.first().map_or(0, Vec::len);
-    let share = numbers.weight / taps.len() as f64;
+/// Variances after a convolution, one axis after another.
+pub(crate) fn averaged(q: &Table, axes: &[AxisTaps], numbers: Numbers) -> Table {
+    let taps: usize = axes.iter().map(|axis| axis.sources.len()).product();
+    let share = numbers.weight / taps as f64;
     let one = |sample: usize| {
-        let q = q.of(sample);
-        (0..outputs).map(move |s| {
-            let read = taps.iter().filter_map(|tap| q.get(tap[s] as usize));
-            share * read.sum::<f64>() + numbers.bias
-        })
+        let mut q = q.of(sample).to_vec();
+        // Positions of an axis follow one another at the distance of all positions of the axes behind.
+        let mut inner: usize = axes.iter().map(|axis| axis.inputs).product();
+        for axis in axes {
+            inner /= axis.inputs;
+            let mut sums = Vec::with_capacity(q.len() / axis.inputs * axis.outputs);
+            for block in q.chunks_exact(axis.inputs * inner) {
+                for output in 0..axis.outputs {
+                    let at = sums.len();
+                    sums.resize(at + inner, 0.0);
+                    for source in axis.sources.iter().filter_map(|tap| tap[output]) {
+                        let from = &block[source * inner..(source + 1) * inner];
+                        sums[at..].iter_mut().zip(from).for_each(|(sum, q)| *sum += q);
+                    }
+                }
+            }
+            q = sums;
+        }
+        q.iter_mut().for_each(|q| *q = share * *q + numbers.bias);
+        q
     };
-    Table::new(outputs, (0..q.samples()).flat_map(one).collect())
+    let outputs = axes.iter().map(|axis| axis.outputs).product();
+    let all: Vec<Vec<f64>> = (0..q.samples()).map(one).collect();
+    Table::new(outputs, all.concat())
+}
+
+/// Evaluates an activation for the samples, which become those of its output.
+pub(crate) fn activate(
+    op: &Op,
+    phi: &Activation,
+    rule: Option<&Arc<dyn DualActivation>>,
+    samples: &mut Samples<'_>,
+) -> Result<Box<dyn Prepared>, Error> {
+    let (q, positions) = (samples.variance.all(), samples.variance.positions());
+    let prepared = prepare(phi, rule, q, samples.tolerance)?;
+    if op.need.mean {
+        let centered = || Error::NotCentered { layer: "layer_norm".to_owned(), at: op.at.clone() };
+        let mean = Table::new(positions, dual::means(phi, q).ok_or_else(centered)?);
+        samples.mean = Some(mean).filter(|mean| mean.all().iter().any(|&m| m != 0.0));
+    }
+    samples.variance = Table::new(positions, prepared.variances().0.to_vec());
+    samples.check_finite(&op.at)?;
+    Ok(prepared)
 }
 
 fn mix(op: &Op, maps: Maps, samples: &mut Samples<'_>) -> Stage {

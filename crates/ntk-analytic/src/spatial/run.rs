@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use ntk_core::{Grid, Padding};
+#[cfg(feature = "rayon")]
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::op::{Kind, Numbers, Op, Reach};
 use super::pass::{self, Samples};
@@ -123,9 +125,9 @@ enum Pairs {
 /// Roots of the variances before the first layer and after each, for one layout and precision.
 struct Carrier<T> {
     layout: Arc<Layout>,
-    /// `roots[k][sample]`.
+    /// `roots[sample][k]`.
     roots: Vec<Vec<sheets::Table<T>>>,
-    /// Factors of the layers that scale.
+    /// Factors of the layers that scale, in the same order.
     factors: Vec<Vec<sheets::Table<T>>>,
     /// The samples themselves, where the run reads the input.
     images: Option<Vec<Image>>,
@@ -164,20 +166,29 @@ pub(crate) fn pass(
     // Variances alone; what a sample makes of itself follows in one go.
     let inner = std::mem::take(&mut samples.own);
     for op in ops {
-        match (&op.kind, pass::pass(op, samples)?) {
-            (Kind::Conv { sliding, .. }, Stage::Conv { numbers, .. }) => {
+        match &op.kind {
+            Kind::Conv { numbers, axes, sliding, .. } => {
+                samples.variance = pass::averaged(&samples.variance, axes, *numbers);
+                samples.mean = None;
                 let window = sliding.as_deref().and_then(two).unwrap_or([1, 1]);
-                steps.push(Layer::Conv { window, numbers });
+                steps.push(Layer::Conv { window, numbers: *numbers });
             }
-            (_, Stage::Affine { numbers, .. }) => steps.push(Layer::Conv { window: [1, 1], numbers }),
-            (_, Stage::Activation { prepared, .. }) => steps.push(Layer::Activation(prepared)),
-            (_, Stage::LayerNorm { factor, .. }) => {
+            Kind::Affine(numbers) => {
+                samples.variance = samples.variance.map(|q| numbers.weight * q + numbers.bias);
+                samples.mean = None;
+                steps.push(Layer::Conv { window: [1, 1], numbers: *numbers });
+            }
+            Kind::Activation { phi, rule } => {
+                steps.push(Layer::Activation(pass::activate(op, phi, rule.as_ref(), samples)?));
+            }
+            _ => {
+                // The only other op that is carried is a layer norm of the channels.
+                let Stage::LayerNorm { factor, .. } = pass::pass(op, samples)? else { return Ok(None) };
                 steps.push(Layer::Scale(factors.len()));
                 factors.push(factor);
             }
-            // No other op is carried.
-            _ => return Ok(None),
         }
+        samples.check_finite(&op.at)?;
         variances.push(samples.variance.clone());
     }
     samples.own = inner;
@@ -242,24 +253,24 @@ pub(crate) fn is_total(op: &Op, samples: &Samples<'_>) -> bool {
 
 impl<T: Real> Carrier<T> {
     fn new(layout: Arc<Layout>, variances: &[Table], factors: &[Table], samples: &Samples<'_>) -> Self {
-        let tables = |values: &Table, root: bool| -> Vec<sheets::Table<T>> {
-            let one = |i| {
-                let values = values.of(i);
-                let roots: Vec<f64> = values.iter().map(|q| if root { q.sqrt() } else { *q }).collect();
-                layout.table(&roots)
-            };
-            (0..values.samples()).map(one).collect()
+        let one = |i: usize| {
+            let root = |q: &Table| layout.table(&q.of(i).iter().map(|q| q.sqrt()).collect::<Vec<f64>>());
+            let roots: Vec<sheets::Table<T>> = variances.iter().map(root).collect();
+            (roots, factors.iter().map(|f| layout.table(f.of(i))).collect::<Vec<_>>())
         };
-        let roots = variances.iter().map(|q| tables(q, true)).collect();
-        let factors = factors.iter().map(|f| tables(f, false)).collect();
+        let count = samples.variance.samples();
+        #[cfg(feature = "rayon")]
+        let (roots, factors) = (0..count).into_par_iter().map(one).unzip();
+        #[cfg(not(feature = "rayon"))]
+        let (roots, factors) = (0..count).map(one).unzip();
         let images = samples.entering.then(|| samples.inputs.images(&layout)).flatten();
         Carrier { layout, roots, factors, images }
     }
 
     fn steps<'a>(&'a self, layers: &'a [Layer], of: Of, positions: usize) -> Vec<Step<'a, T>> {
-        let two = |tables: &'a [sheets::Table<T>]| [&tables[of.i], &tables[of.j]];
+        let two = |tables: &'a [Vec<sheets::Table<T>>], k: usize| [&tables[of.i][k], &tables[of.j][k]];
         let step = |(k, layer): (usize, &'a Layer)| {
-            let (input, output) = (two(&self.roots[k]), two(&self.roots[k + 1]));
+            let (input, output) = (two(&self.roots, k), two(&self.roots, k + 1));
             match layer {
                 Layer::Conv { window, numbers } => Step::Conv {
                     window: *window,
@@ -272,7 +283,7 @@ impl<T: Real> Carrier<T> {
                     let (rows, columns) = (of.i * positions, of.j * positions);
                     Step::Activation { prepared: prepared.as_ref(), rows, columns, input, output }
                 }
-                Layer::Scale(k) => Step::Scale { factors: two(&self.factors[*k]), input, output },
+                Layer::Scale(k) => Step::Scale { factors: two(&self.factors, *k), input, output },
             }
         };
         layers.iter().enumerate().map(step).collect()

@@ -37,6 +37,35 @@ impl<T: Real> Sheets<T> {
         (copy(&self.distance), copy(&self.ntk))
     }
 
+    /// D and Θ of the pairs of the same position.
+    pub(crate) fn to_same(&self) -> (Vec<f64>, Vec<f64>) {
+        let copy = |from: &[T]| {
+            let place =
+                |p: usize| self.layout.find(p, p).map(|(sheet, at)| sheet * self.layout.period() + at);
+            let value = |p: usize| place(p).and_then(|at| from.get(at)).map_or(0.0, |v| v.to_f64());
+            if from.is_empty() { Vec::new() } else { (0..self.layout.positions()).map(value).collect() }
+        };
+        (copy(&self.distance), copy(&self.ntk))
+    }
+
+    /// Adds `weight` times other sheets of the same layout; false if they are of another.
+    pub(crate) fn add(&mut self, other: &Self, weight: f64) -> bool {
+        let same = self.layout == other.layout && self.ntk.len() == other.ntk.len();
+        if same {
+            let weight = T::of(weight);
+            for (to, from) in [(&mut self.distance, &other.distance), (&mut self.ntk, &other.ntk)] {
+                to.iter_mut().zip(from).for_each(|(to, &from)| *to = *to + weight * from);
+            }
+        }
+        same
+    }
+
+    /// Multiplies all numbers.
+    pub(crate) fn scale(&mut self, weight: f64) {
+        let weight = T::of(weight);
+        self.distance.iter_mut().chain(&mut self.ntk).for_each(|value| *value = *value * weight);
+    }
+
     /// The inverse of [`Sheets::to_dense`]; an empty `ntk` does not travel.
     pub(crate) fn from_dense(layout: &Arc<Layout>, distance: &[f64], ntk: &[f64]) -> Self {
         let positions = layout.positions();
@@ -100,8 +129,13 @@ impl<T: Real> Sheets<T> {
                                 sums,
                             );
                             for (m, (out, sum)) in out[run.at..][..run.len].iter_mut().zip(sums).enumerate() {
-                                let spread = spread.map_or(0.0, |[x, y]| 0.5 * (x[i + m] + y[j + m]));
-                                *out = T::of(scale * (*sum / (taps * taps) - spread).max(0.0));
+                                let mean = *sum / (taps * taps);
+                                // Distances are positive; tangent kernels may be anything.
+                                let value = match spread {
+                                    Some([x, y]) => (mean - 0.5 * (x[i + m] + y[j + m])).max(0.0),
+                                    None => mean,
+                                };
+                                *out = T::of(scale * value);
                             }
                         }
                     }
