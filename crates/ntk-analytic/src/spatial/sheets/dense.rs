@@ -6,19 +6,31 @@ use super::layout::{Layout, Run};
 use super::real::Real;
 use super::{CHUNK, Sheets, for_each};
 
-/// Sheets that are copied together: their pairs with one position lie side by side in a row of a matrix.
-const TOGETHER: usize = 16;
+/// Sheets and positions that are copied together: their pairs lie side by side in a few rows of a matrix.
+const TOGETHER: (usize, usize) = (16, 8);
 
-/// All runs of all sheets, near ones in a matrix one after another.
-fn runs(layout: &Layout) -> impl Iterator<Item = (usize, Run)> {
-    (0..layout.sheets()).step_by(TOGETHER).flat_map(move |first| {
-        let sheets = first..layout.sheets().min(first + TOGETHER);
-        (0..layout.sides()[0]).flat_map(move |y| {
-            sheets
+/// All runs of all sheets in pieces that are near in a matrix, each with the first number of its sheet.
+fn for_each_piece(layout: &Layout, mut f: impl FnMut(usize, Run)) {
+    let ([height, width], stride) = (layout.sides(), layout.stride());
+    for first in (0..layout.sheets()).step_by(TOGETHER.0) {
+        let sheets = first..layout.sheets().min(first + TOGETHER.0);
+        for y in 0..height {
+            let runs: Vec<(usize, Run)> = sheets
                 .clone()
-                .flat_map(move |sheet| layout.runs(sheet, y).map(|run| (sheet * layout.period(), run)))
-        })
-    })
+                .flat_map(|sheet| layout.runs(sheet, y).map(|run| (sheet * layout.period(), run)))
+                .filter(|(_, run)| run.len > 0)
+                .collect();
+            for x in (0..width).step_by(TOGETHER.1).map(|x| y * stride + x) {
+                for &(sheet, Run { at, positions: [i, j], len }) in &runs {
+                    let (start, end) = (at.max(x), (at + len).min(x + TOGETHER.1));
+                    if start < end {
+                        let positions = [i + start - at, j + start - at];
+                        f(sheet, Run { at: start, positions, len: end - start });
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl<T: Real> Sheets<T> {
@@ -27,10 +39,11 @@ impl<T: Real> Sheets<T> {
         let positions = self.layout.positions();
         let copy = |from: &[T]| {
             let mut to = vec![0.0; if from.is_empty() { 0 } else { positions * positions }];
-            for (sheet, Run { at, positions: [i, j], len }) in runs(&self.layout) {
-                let from = from.get(sheet + at..sheet + at + len).unwrap_or_default();
-                let to = to.get_mut(i * positions + j..).unwrap_or_default();
-                to.iter_mut().step_by(positions + 1).zip(from).for_each(|(to, from)| *to = from.to_f64());
+            if !from.is_empty() {
+                for_each_piece(&self.layout, |sheet, Run { at, positions: [i, j], len }| {
+                    let to = to[i * positions + j..].iter_mut().step_by(positions + 1);
+                    to.zip(&from[sheet + at..][..len]).for_each(|(to, from)| *to = from.to_f64());
+                });
             }
             to
         };
@@ -39,11 +52,11 @@ impl<T: Real> Sheets<T> {
 
     /// D and Θ of the pairs of the same position.
     pub(crate) fn to_same(&self) -> (Vec<f64>, Vec<f64>) {
-        let copy = |from: &[T]| {
-            let place =
-                |p: usize| self.layout.find(p, p).map(|(sheet, at)| sheet * self.layout.period() + at);
-            let value = |p: usize| place(p).and_then(|at| from.get(at)).map_or(0.0, |v| v.to_f64());
-            if from.is_empty() { Vec::new() } else { (0..self.layout.positions()).map(value).collect() }
+        // Offset 0 is the first one of all, and always kept.
+        let place = |p: usize| self.layout.place(p);
+        let copy = |from: &[T]| -> Vec<f64> {
+            let positions = if from.is_empty() { 0 } else { self.layout.positions() };
+            (0..positions).map(|p| from[place(p)].to_f64()).collect()
         };
         (copy(&self.distance), copy(&self.ntk))
     }
@@ -71,12 +84,11 @@ impl<T: Real> Sheets<T> {
         let positions = layout.positions();
         let copy = |from: &[f64]| {
             let mut to = vec![T::ZERO; if from.is_empty() { 0 } else { layout.numbers() }];
-            for (sheet, Run { at, positions: [i, j], len }) in runs(layout) {
-                let to = to.get_mut(sheet + at..sheet + at + len).unwrap_or_default();
-                let from = from.get(i * positions + j..).unwrap_or_default();
-                to.iter_mut()
-                    .zip(from.iter().step_by(positions + 1))
-                    .for_each(|(to, &from)| *to = T::of(from));
+            if !from.is_empty() {
+                for_each_piece(layout, |sheet, Run { at, positions: [i, j], len }| {
+                    let from = from[i * positions + j..].iter().step_by(positions + 1);
+                    to[sheet + at..][..len].iter_mut().zip(from).for_each(|(to, &from)| *to = T::of(from));
+                });
             }
             to
         };
@@ -108,42 +120,27 @@ impl<T: Real> Sheets<T> {
         }
         let taps = (window[0] * window[1]) as f64;
         let scale = weight * weight * taps * taps;
+        let blocks = Blocks { from, to, window, offsets: offsets(from, window) };
         let pool = |numbers: &[T], spread: Option<[&[f64]; 2]>| {
             let mut pooled = vec![T::ZERO; if numbers.is_empty() { 0 } else { to.numbers() }];
             let items: Vec<_> = pooled.chunks_mut(CHUNK * to.period()).enumerate().collect();
-            for_each(
-                parallel,
-                items,
-                || vec![0.0; to.sides()[1]],
-                |sums, (k, chunk)| {
-                    for (sheet, out) in chunk.chunks_exact_mut(to.period()).enumerate() {
-                        for run in (0..to.sides()[0]).flat_map(|y| to.runs(k * CHUNK + sheet, y)) {
-                            let [i, j] = run.positions;
-                            let sums = &mut sums[..run.len];
-                            sums.fill(0.0);
-                            add_blocks(
-                                from,
-                                numbers,
-                                window,
-                                [i, j].map(|p| corner(from, to, window, p)),
-                                sums,
-                            );
-                            for (m, (out, sum)) in out[run.at..][..run.len].iter_mut().zip(sums).enumerate() {
-                                let mean = *sum / (taps * taps);
-                                // Distances are positive; tangent kernels may be anything.
-                                let value = match spread {
-                                    Some([x, y]) => (mean - 0.5 * (x[i + m] + y[j + m])).max(0.0),
-                                    None => mean,
-                                };
-                                *out = T::of(scale * value);
-                            }
+            let work = || vec![0.0; to.sides()[1]];
+            for_each(parallel, items, work, |sums, (k, chunk)| {
+                for (sheet, out) in chunk.chunks_exact_mut(to.period()).enumerate() {
+                    for run in (0..to.sides()[0]).flat_map(|y| to.runs(k * CHUNK + sheet, y)) {
+                        let ([i, j], sums) = (run.positions, &mut sums[..run.len]);
+                        blocks.sum(numbers, run, sums);
+                        for (m, (out, sum)) in out[run.at..].iter_mut().zip(sums).enumerate() {
+                            let spread = spread.map_or(0.0, |[x, y]| 0.5 * (x[i + m] + y[j + m]));
+                            *out = T::of(scale * (*sum / (taps * taps) - spread));
                         }
                     }
-                },
-            );
+                }
+            });
             pooled
         };
-        let (distance, ntk) = (pool(&self.distance, Some(spread)), pool(&self.ntk, None));
+        let (mut distance, ntk) = (pool(&self.distance, Some(spread)), pool(&self.ntk, None));
+        distance.iter_mut().for_each(|d| *d = if *d < T::ZERO { T::ZERO } else { *d });
         Some(Sheets { layout: Arc::clone(to), distance, ntk })
     }
 
@@ -152,11 +149,13 @@ impl<T: Real> Sheets<T> {
     pub(crate) fn own_spread(&self, window: [usize; 2]) -> Option<Vec<f64>> {
         let [height, width] = self.layout.sides();
         let taps = window[0] * window[1];
+        let offsets = offsets(&self.layout, window);
         let block = |y: usize, x: usize| {
-            let place = |k: usize| (y + k / window[1]) * width + x + k % window[1];
+            let at = self.layout.place(y * width + x);
             (0..taps * taps).try_fold(0.0, |sum, k| {
-                let (sheet, at) = self.layout.find(place(k / taps), place(k % taps))?;
-                Some(sum + self.distance[sheet * self.layout.period() + at].to_f64() / (taps * taps) as f64)
+                let (a, b) = (at + offsets[k / taps], at + offsets[k % taps]);
+                let number = self.distance[self.layout.sheet(a, b)? * self.layout.period() + a];
+                Some(sum + number.to_f64() / (taps * taps) as f64)
             })
         };
         let corners = (0..height / window[0]).flat_map(|y| (0..width / window[1]).map(move |x| (y, x)));
@@ -164,27 +163,35 @@ impl<T: Real> Sheets<T> {
     }
 }
 
-/// The first position of a block.
-fn corner(from: &Layout, to: &Layout, window: [usize; 2], position: usize) -> usize {
-    let width = to.sides()[1];
-    position / width * window[0] * from.sides()[1] + position % width * window[1]
+/// The places of a block, from its first one on.
+fn offsets(layout: &Layout, [rows, columns]: [usize; 2]) -> Vec<usize> {
+    (0..rows).flat_map(|y| (0..columns).map(move |x| y * layout.stride() + x)).collect()
 }
 
-/// Adds to each sum all pairs of two blocks; those of the first sum begin at `corners`, the others follow in the row.
-fn add_blocks<T: Real>(
-    layout: &Layout,
-    numbers: &[T],
-    [rows, columns]: [usize; 2],
-    corners: [usize; 2],
-    sums: &mut [f64],
-) {
-    let width = layout.sides()[1];
-    let place = |k: usize| k / columns * width + k % columns;
-    let taps = rows * columns;
-    for (a, b) in (0..taps).flat_map(|a| (0..taps).map(move |b| (a, b))) {
-        if let Some((sheet, at)) = layout.find(corners[0] + place(a), corners[1] + place(b)) {
-            let from = &numbers[sheet * layout.period() + at..];
-            sums.iter_mut().zip(from.iter().step_by(columns)).for_each(|(sum, from)| *sum += from.to_f64());
+/// Blocks of one layout that are the positions of another.
+struct Blocks<'a> {
+    from: &'a Layout,
+    to: &'a Layout,
+    window: [usize; 2],
+    offsets: Vec<usize>,
+}
+
+impl Blocks<'_> {
+    /// The place of the first position of a block.
+    fn corner(&self, position: usize) -> usize {
+        let width = self.to.sides()[1];
+        position / width * self.window[0] * self.from.stride() + position % width * self.window[1]
+    }
+
+    /// For each pair of a run the sum over all pairs of the two blocks.
+    fn sum<T: Real>(&self, numbers: &[T], run: Run, sums: &mut [f64]) {
+        sums.fill(0.0);
+        let [i, j] = run.positions.map(|position| self.corner(position));
+        for (a, b) in self.offsets.iter().flat_map(|a| self.offsets.iter().map(move |b| (i + a, j + b))) {
+            if let Some(sheet) = self.from.sheet(a, b) {
+                let from = numbers[sheet * self.from.period() + a..].iter().step_by(self.window[1]);
+                sums.iter_mut().zip(from).for_each(|(sum, from)| *sum += from.to_f64());
+            }
         }
     }
 }

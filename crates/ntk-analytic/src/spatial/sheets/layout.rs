@@ -154,18 +154,24 @@ impl Layout {
         [run(0, row, column, width.saturating_sub(column)), run(self.stride - column, below, 0, width)]
     }
 
-    /// Sheet and place of the pair (p, p′), if it is kept.
-    pub(super) fn find(&self, p: usize, other: usize) -> Option<(usize, usize)> {
-        let [height, width] = self.sides;
-        let (y, x, y2, x2) = (p / width, p % width, other / width, other % width);
-        let at = y * self.stride + x;
+    /// Where the numbers of a position lie in a sheet.
+    pub(super) fn place(&self, position: usize) -> usize {
+        position / self.sides[1] * self.stride + position % self.sides[1]
+    }
+
+    /// The sheet of a pair of places, if it is kept.
+    pub(super) fn sheet(&self, at: usize, other: usize) -> Option<usize> {
         let flat = if self.torus {
-            (x2 + width - x) % width * height + (y2 + height - y) % height
+            let apart = |side: usize, from: usize, to: usize| (to + side - from) % side;
+            let rows = apart(self.sides[0], at / self.stride, other / self.stride);
+            apart(self.sides[1], at % self.stride, other % self.stride) * self.sides[0] + rows
+        } else if other >= at {
+            other - at
         } else {
-            (y2 * self.stride + x2 + self.period - at) % self.period
+            other + self.period - at
         };
         let sheet = self.index[flat];
-        (sheet != usize::MAX).then_some((sheet, at))
+        (sheet != usize::MAX).then_some(sheet)
     }
 
     /// A quantity at each position of one sample, in the order that sheets read.

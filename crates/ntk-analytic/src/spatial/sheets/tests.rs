@@ -241,6 +241,9 @@ fn errors<T: Real>(layout: &Arc<Layout>, x: [&[f64]; 2], channels: usize, layers
     };
     let (reference, sheets) = run(x);
     let (distance, ntk) = sheets.to_dense();
+    let same = sheets.to_same();
+    assert!((0..same.0.len()).all(|p| same.0[p] == distance[p * (same.0.len() + 1)]));
+    assert!((0..same.1.len()).all(|p| same.1[p] == ntk[p * (same.1.len() + 1)]));
     let again = Sheets::<T>::from_dense(layout, &distance, &ntk);
     assert!(again.distance.iter().zip(&sheets.distance).all(|(a, b)| *a == *b));
     assert!(again.ntk.iter().zip(&sheets.ntk).all(|(a, b)| *a == *b));
@@ -256,7 +259,7 @@ fn errors<T: Real>(layout: &Arc<Layout>, x: [&[f64]; 2], channels: usize, layers
     let n = reference.q[0].len();
     let mut worst = [0.0, 0.0];
     for k in 0..n * n {
-        if layout.find(k / n, k % n).is_some() {
+        if layout.sheet(layout.place(k / n), layout.place(k % n)).is_some() {
             let error = [distance[k] - reference.distance[k], ntk[k] - reference.ntk[k]];
             let scale = [(one.0 * two.0).sqrt(), (one.1 * two.1).sqrt()];
             for (worst, (error, scale)) in worst.iter_mut().zip(error.iter().zip(scale)) {
@@ -285,7 +288,8 @@ fn every_pair_has_one_place() {
                 for run in (0..sides[0]).flat_map(|y| layout.runs(sheet, y)) {
                     for k in 0..run.len {
                         let [i, j] = run.positions.map(|p| p + k);
-                        assert_eq!(layout.find(i, j), Some((sheet, run.at + k)));
+                        assert_eq!(layout.place(i), run.at + k);
+                        assert_eq!(layout.sheet(layout.place(i), layout.place(j)), Some(sheet));
                         seen[i * n + j] += 1;
                     }
                 }
