@@ -82,7 +82,7 @@ pub(crate) fn fma<const FMA: bool>(a: f64, b: f64, c: f64) -> f64 {
 #[inline(always)]
 pub(crate) fn polynomial<const FMA: bool, const N: usize>(c: &[f64; N], x: f64) -> f64 {
     let square = x * x;
-    let (mut even, mut odd) = if N % 2 == 0 { (c[N - 2], c[N - 1]) } else { (c[N - 1], c[N - 2]) };
+    let (mut even, mut odd) = if N.is_multiple_of(2) { (c[N - 2], c[N - 1]) } else { (c[N - 1], c[N - 2]) };
     let mut k = N - 2;
     while k > 0 {
         k -= 1;

@@ -107,11 +107,6 @@ impl<T: Real> Sheets<T> {
         &self.layout
     }
 
-    /// Whether tangent kernels travel along.
-    pub(crate) fn has_ntk(&self) -> bool {
-        !self.ntk.is_empty()
-    }
-
     /// All steps, sheet by sheet, on all threads if `parallel`.
     pub(crate) fn run(&mut self, steps: &[Step<'_, T>], parallel: bool) {
         let layout = Arc::clone(&self.layout);

@@ -129,7 +129,7 @@ impl Real for f32 {
 #[inline(always)]
 fn polynomial<const FMA: bool, const N: usize>(c: &[f32; N], x: f32) -> f32 {
     let square = x * x;
-    let (mut even, mut odd) = if N % 2 == 0 { (c[N - 2], c[N - 1]) } else { (c[N - 1], c[N - 2]) };
+    let (mut even, mut odd) = if N.is_multiple_of(2) { (c[N - 2], c[N - 1]) } else { (c[N - 1], c[N - 2]) };
     let mut k = N - 2;
     while k > 0 {
         k -= 1;

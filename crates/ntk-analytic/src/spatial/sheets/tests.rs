@@ -462,5 +462,5 @@ fn blocks_are_summed() {
         false,
     );
     assert!(narrow.pool(window, 0.5, [&spread[0], &spread[1]], &small, false).is_none());
-    assert!(narrow.own_spread(window).is_none() && !narrow.has_ntk());
+    assert!(narrow.own_spread(window).is_none());
 }
