@@ -1,6 +1,6 @@
 //! Reading positions by index, so that a convolution is one matrix product of patches.
 
-use candle_core::{Device, Result, Tensor, WithDType};
+use candle_core::{DType, Device, Result, Tensor, WithDType};
 use ndarray::{ArrayView2, ArrayViewMut2, LinalgScalar, linalg::general_mat_mul};
 use ntk_core::AxisTaps;
 use rayon::prelude::*;
@@ -10,7 +10,7 @@ use crate::tensor::{SMALL_PRODUCT, with_slice};
 /// Where there is nothing to read: candle reads zeros there.
 const NONE: u32 = u32::MAX;
 /// Bytes of patches that are multiplied at a time: they stay in a second-level cache.
-const BLOCK: usize = 1 << 17;
+const BLOCK: usize = 1 << 18;
 
 /// For each position that goes out, the positions that fill its slots.
 #[derive(Clone)]
@@ -23,12 +23,9 @@ pub(crate) struct Gather {
     sources: Vec<u32>,
 }
 
-/// A window in both directions.
+/// What the outputs of a window read, one slot for each tap.
 pub(crate) struct Taps {
-    /// What each output reads, one slot for each tap.
-    pub(crate) forward: Gather,
-    /// Which outputs read each input, one slot for each tap.
-    pub(crate) backward: Gather,
+    pub(crate) gather: Gather,
     /// For each length of a sequence, how many outputs are valid; none if the grid is no sequence.
     pub(crate) valid: Option<Vec<usize>>,
 }
@@ -37,31 +34,12 @@ impl Taps {
     /// The product of windows along the axes of a grid, last axis fastest.
     pub(crate) fn new(axes: &[AxisTaps]) -> Self {
         let one = Gather { from: 1, slots: 1, sources: vec![0] };
-        let forward = axes.iter().fold(one, |all, axis| all.times(axis));
-        // Under one tap no input is read twice, since steps between outputs are smaller than the torus.
-        let mut sources = vec![NONE; forward.from * forward.slots];
-        for (at, &source) in forward.sources.iter().enumerate().filter(|(_, source)| **source != NONE) {
-            sources[source as usize * forward.slots + at % forward.slots] = (at / forward.slots) as u32;
-        }
-        let (from, slots) = (forward.outputs(), forward.slots);
+        let gather = axes.iter().fold(one, |all, axis| all.times(axis));
         let valid = match axes {
             [axis] => Some((0..=axis.inputs).map(|length| axis.valid(length)).collect()),
             _ => None,
         };
-        Taps { forward, backward: Gather { from, slots, sources }, valid }
-    }
-
-    /// Sums patches into the positions that they were read from. patches: (m, outputs · taps · c) → (m, inputs · c).
-    pub(crate) fn spread(&self, patches: &Tensor) -> Result<Tensor> {
-        let slots = self.backward.slots;
-        let slot = |(at, &source): (usize, &u32)| match source {
-            NONE => NONE,
-            output => output * slots as u32 + (at % slots) as u32,
-        };
-        let sources = self.backward.sources.iter().enumerate().map(slot).collect();
-        let each = Gather { from: self.backward.from * slots, slots, sources };
-        let (m, rows) = (patches.dim(0)?, each.read(patches)?);
-        rows.reshape((rows.dim(0)?, slots, ()))?.sum(1)?.reshape((m, ()))
+        Taps { gather, valid }
     }
 }
 
@@ -101,50 +79,132 @@ impl Gather {
         patches.reshape((m * self.outputs(), ()))
     }
 
+    /// The transpose of [`Gather::read`]: sums into the positions that were read. patches: (m · outputs, slots · c) →
+    /// (m, from · c).
+    pub(crate) fn spread(&self, patches: &Tensor) -> Result<Tensor> {
+        let index = Tensor::from_slice(&self.sources, self.sources.len(), patches.device())?;
+        let (rows, width) = patches.dims2()?;
+        let (m, c) = (rows / self.outputs(), width / self.slots);
+        let zero = Tensor::zeros((m, self.from, c), patches.dtype(), patches.device())?;
+        let patches = patches.contiguous()?.reshape((m, self.sources.len(), c))?;
+        zero.index_add(&index, &patches, 1)?.reshape((m, ()))
+    }
+
     /// s · patches · w, without forming all patches on the CPU. x: (m, from · c), w: (slots · c, k) → (m, outputs · k).
     pub(crate) fn product(&self, s: f64, x: &Tensor, w: &Tensor) -> Result<Tensor> {
         match (x.dtype(), x.device()) {
-            (candle_core::DType::F32, Device::Cpu) => self.product_of(s as f32, x, w),
+            (DType::F32, Device::Cpu) => self.product_of(s as f32, x, w),
             (_, Device::Cpu) => self.product_of(s, x, w),
             _ => (self.read(x)?.matmul(w)? * s)?.reshape((x.dim(0)?, ())),
         }
     }
 
     fn product_of<T: WithDType + LinalgScalar>(&self, s: T, x: &Tensor, w: &Tensor) -> Result<Tensor> {
-        let (m, outputs) = (x.dim(0)?, self.outputs());
-        let (f, k) = w.dims2()?;
-        let c = f / self.slots;
+        let (m, outputs, (f, k)) = (x.dim(0)?, self.outputs(), w.dims2()?);
+        let (image, block) = (x.dim(1)?, block_rows::<T>(f));
         let mut y = vec![T::zero(); m * outputs * k];
-        let block = (BLOCK / (f * size_of::<T>())).max(1);
-        with_slice::<T, _>(x, |x| {
-            with_slice::<T, _>(w, |w| {
-                let w = ArrayView2::from_shape((f, k), w).map_err(candle_core::Error::wrap)?;
-                let multiply = |patches: &mut Vec<T>, (at, y): (usize, &mut [T])| {
-                    patches.clear();
-                    for row in at * block..at * block + y.len() / k {
-                        let image = &x[row / outputs * self.from * c..][..self.from * c];
-                        for &source in &self.sources[row % outputs * self.slots..][..self.slots] {
-                            match source {
-                                NONE => patches.resize(patches.len() + c, T::zero()),
-                                at => patches.extend_from_slice(&image[at as usize * c..][..c]),
+        with_slices::<T>(x, w, |x, w| {
+            let one = |patches: &mut Vec<T>, (at, y): (usize, &mut [T])| {
+                let rows = y.len() / k;
+                patches.clear();
+                for row in at * block..at * block + rows {
+                    let x = &x[row / outputs * image..][..image];
+                    for &source in self.sources_of(row % outputs) {
+                        match source {
+                            NONE => patches.resize(patches.len() + f / self.slots, T::zero()),
+                            at => patches
+                                .extend_from_slice(&x[at as usize * f / self.slots..][..f / self.slots]),
+                        }
+                    }
+                }
+                multiply(s, (patches, rows, f), w, (y, k));
+            };
+            in_parts(&mut y, block * k, m * outputs * f * k, one);
+        })?;
+        Tensor::from_vec(y, (m, outputs * k), &Device::Cpu)
+    }
+
+    /// The transpose of [`Gather::product`]. d: (m, outputs · k), w: (slots · c, k) → (m, from · c).
+    pub(crate) fn product_transposed(&self, s: f64, d: &Tensor, w: &Tensor) -> Result<Tensor> {
+        match (d.dtype(), d.device()) {
+            (DType::F32, Device::Cpu) => self.product_transposed_of(s as f32, d, w),
+            (_, Device::Cpu) => self.product_transposed_of(s, d, w),
+            _ => self.spread(&d.reshape(((), w.dim(1)?))?.matmul(&w.t()?)?)? * s,
+        }
+    }
+
+    fn product_transposed_of<T: WithDType + LinalgScalar>(
+        &self,
+        s: T,
+        d: &Tensor,
+        w: &Tensor,
+    ) -> Result<Tensor> {
+        let (m, outputs, (f, k)) = (d.dim(0)?, self.outputs(), w.dims2()?);
+        let (c, block) = (f / self.slots, block_rows::<T>(f));
+        let mut y = vec![T::zero(); m * self.from * c];
+        // Transposed once, not each time that it is packed.
+        with_slices::<T>(d, &w.t()?, |d, w| {
+            let one = |patches: &mut Vec<T>, (image, y): (usize, &mut [T])| {
+                for start in (0..outputs).step_by(block) {
+                    let rows = block.min(outputs - start);
+                    let d = &d[(image * outputs + start) * k..][..rows * k];
+                    patches.resize(rows * f, T::zero());
+                    multiply(s, (d, rows, k), w, (patches, f));
+                    for (row, patch) in patches.chunks_exact(f).enumerate() {
+                        for (&source, part) in self.sources_of(start + row).iter().zip(patch.chunks_exact(c))
+                        {
+                            if source != NONE {
+                                let y = &mut y[source as usize * c..][..c];
+                                y.iter_mut().zip(part).for_each(|(y, &part)| *y = *y + part);
                             }
                         }
                     }
-                    let patches = ArrayView2::from_shape((y.len() / k, f), patches);
-                    let y = ArrayViewMut2::from_shape((y.len() / k, k), y);
-                    if let (Ok(patches), Ok(mut y)) = (patches, y) {
-                        general_mat_mul(s, &patches, &w, T::zero(), &mut y);
-                    }
-                };
-                if m * outputs * f * k <= SMALL_PRODUCT {
-                    let mut patches = Vec::new();
-                    y.chunks_mut(block * k).enumerate().for_each(|part| multiply(&mut patches, part));
-                } else {
-                    y.par_chunks_mut(block * k).enumerate().for_each_init(Vec::new, multiply);
                 }
-                Ok::<_, candle_core::Error>(())
-            })
-        })???;
-        Tensor::from_vec(y, (m, outputs * k), &Device::Cpu)
+            };
+            in_parts(&mut y, self.from * c, m * outputs * f * k, one);
+        })?;
+        Tensor::from_vec(y, (m, self.from * c), &Device::Cpu)
+    }
+
+    fn sources_of(&self, output: usize) -> &[u32] {
+        &self.sources[output * self.slots..][..self.slots]
+    }
+}
+
+/// Rows of patches that are multiplied at a time.
+fn block_rows<T>(f: usize) -> usize {
+    (BLOCK / (f * size_of::<T>())).max(1)
+}
+
+fn with_slices<T: WithDType>(a: &Tensor, b: &Tensor, f: impl FnOnce(&[T], &[T])) -> Result<()> {
+    with_slice::<T, _>(a, |a| with_slice::<T, _>(b, |b| f(a, b)))?
+}
+
+/// c = s a b. a: (rows, inner), b: (inner, columns), c: (rows, columns).
+fn multiply<T: LinalgScalar>(
+    s: T,
+    (a, rows, inner): (&[T], usize, usize),
+    b: &[T],
+    (c, columns): (&mut [T], usize),
+) {
+    let b = ArrayView2::from_shape((inner, columns), b);
+    let a = ArrayView2::from_shape((rows, inner), a);
+    if let (Ok(a), Ok(b), Ok(mut c)) = (a, b, ArrayViewMut2::from_shape((rows, columns), c)) {
+        general_mat_mul(s, &a, &b, T::zero(), &mut c);
+    }
+}
+
+/// Calls `f` with memory of its own on each part of `y` and its number, in parallel if there is much to multiply.
+fn in_parts<T: Send>(
+    y: &mut [T],
+    part: usize,
+    products: usize,
+    f: impl Fn(&mut Vec<T>, (usize, &mut [T])) + Sync,
+) {
+    if products <= SMALL_PRODUCT {
+        let mut memory = Vec::new();
+        y.chunks_mut(part).enumerate().for_each(|part| f(&mut memory, part));
+    } else {
+        y.par_chunks_mut(part).enumerate().for_each_init(Vec::new, |memory, part| f(memory, part));
     }
 }

@@ -48,7 +48,7 @@ pub(crate) struct Sites {
 impl Sites {
     /// Positions under the window.
     pub(crate) fn slots(&self) -> usize {
-        if let Reads::Window(taps) = &self.reads { taps.forward.slots } else { 1 }
+        if let Reads::Window(taps) = &self.reads { taps.gather.slots } else { 1 }
     }
 
     /// Numbers of weights that are used apart from each other: 1, groups or positions.
@@ -84,7 +84,7 @@ impl Sites {
                 y.reshape((x.dim(0)?, ()))
             }
             (Reads::Window(taps), Sharing::All) => {
-                taps.forward.product(s, x, &w.reshape((self.fan_in(), self.outputs))?)
+                taps.gather.product(s, x, &w.reshape((self.fan_in(), self.outputs))?)
             }
             _ => self.composed(x, w)? * s,
         }
@@ -97,13 +97,14 @@ impl Sites {
             (Reads::Tokens, _) => w.index_select(&x.flatten_all()?, 0)?,
             (Reads::Here, _) => x.reshape(((), self.inputs))?.matmul(w)?,
             (Reads::Window(taps), Sharing::All) => {
-                taps.forward.read(x)?.matmul(&w.reshape((f, self.outputs))?)?
+                taps.gather.read(x)?.matmul(&w.reshape((f, self.outputs))?)?
             }
             (Reads::Window(taps), Sharing::Groups(groups)) => {
-                grouped(&taps.forward.read(x)?, self.slots(), groups, &self.group_weights(w, groups)?)?
+                let patches = split(&taps.gather.read(x)?, self.slots(), groups)?;
+                unsplit(&patches.matmul(&self.group_weights(w, groups)?)?, 1)?
             }
             (Reads::Window(taps), Sharing::Positions) => {
-                let patches = by_position(&taps.forward.read(x)?, self.positions, f)?;
+                let patches = by_position(&taps.gather.read(x)?, self.positions, f)?;
                 patches
                     .matmul(&w.reshape((self.positions, f, self.outputs))?)?
                     .transpose(0, 1)?
@@ -116,26 +117,22 @@ impl Sites {
     /// s Wᵀ applied to cotangents, summed where positions are read more than once. d: (m, positions · outputs) →
     /// (m, in).
     pub(crate) fn multiply_transposed(&self, s: f64, d: &Tensor, w: &Tensor) -> Result<Tensor> {
-        let (m, f, slots) = (d.dim(0)?, self.fan_in(), self.slots());
+        let (m, f) = (d.dim(0)?, self.fan_in());
         let y = match (&self.reads, self.sharing) {
             (Reads::Tokens, _) => candle_core::bail!("tokens have no derivative"),
             (Reads::Here, _) => times_transpose(s, &d.reshape(((), self.outputs))?, w)?,
             (Reads::Window(taps), Sharing::All) => {
-                let w = w.reshape((slots, self.inputs, self.outputs))?.transpose(1, 2)?.contiguous()?;
-                return taps.backward.product(s, d, &w.reshape(((), self.inputs))?);
+                return taps.gather.product_transposed(s, d, &w.reshape((f, self.outputs))?);
             }
             (Reads::Window(taps), Sharing::Groups(groups)) => {
-                let (i, o) = self.block_channels();
-                let w = self.group_weights(w, groups)?.reshape((groups, slots, i, o))?.transpose(2, 3)?;
-                let w = w.contiguous()?.reshape((groups, slots * o, i))?;
-                (grouped(&taps.backward.read(d)?, slots, groups, &w)? * s)?
+                let w = self.group_weights(w, groups)?.transpose(1, 2)?;
+                let patches = split(&d.reshape(((), self.outputs))?, 1, groups)?.matmul(&w)?;
+                (taps.gather.spread(&unsplit(&patches, self.slots())?)? * s)?
             }
             (Reads::Window(taps), Sharing::Positions) => {
                 let w = w.reshape((self.positions, f, self.outputs))?;
-                let patches = by_position(d, self.positions, self.outputs)?
-                    .matmul(&w.transpose(1, 2)?)?
-                    .transpose(0, 1)?;
-                (taps.spread(&patches.contiguous()?.reshape((m, ()))?)? * s)?
+                let patches = by_position(d, self.positions, self.outputs)?.matmul(&w.transpose(1, 2)?)?;
+                (taps.gather.spread(&patches.transpose(0, 1)?.contiguous()?.reshape(((), f))?)? * s)?
             }
         };
         y.reshape((m, ()))
@@ -169,7 +166,7 @@ impl Sites {
     pub(crate) fn rows(&self, x: &Tensor) -> Result<Tensor> {
         match &self.reads {
             Reads::Here => x.reshape(((), self.inputs)),
-            Reads::Window(taps) => taps.forward.read(x),
+            Reads::Window(taps) => taps.gather.read(x),
             Reads::Tokens => candle_core::bail!("patches of tokens are not formed"),
         }
     }
@@ -198,8 +195,8 @@ impl Sites {
             if len == self.inputs { x } else { x.narrow(2, first + channels.start, len)?.contiguous()? };
         let x = x.reshape((n, ()))?;
         match (&self.reads, self.sharing) {
-            (Reads::Window(taps), Sharing::Positions) => taps.forward.at(block).read(&x)?.reshape((n, 1, ())),
-            (Reads::Window(taps), _) => taps.forward.read(&x)?.reshape((n, self.positions, ())),
+            (Reads::Window(taps), Sharing::Positions) => taps.gather.at(block).read(&x)?.reshape((n, 1, ())),
+            (Reads::Window(taps), _) => taps.gather.read(&x)?.reshape((n, self.positions, ())),
             _ => x.reshape((n, self.positions, len)),
         }
     }
@@ -231,10 +228,10 @@ fn split(rows: &Tensor, slots: usize, groups: usize) -> Result<Tensor> {
     parts.reshape((groups, r, ()))
 }
 
-/// rows: (r, slots · groups · c), w: (groups, slots · c, k) → (r, groups · k).
-fn grouped(rows: &Tensor, slots: usize, groups: usize, w: &Tensor) -> Result<Tensor> {
-    let y = split(rows, slots, groups)?.matmul(w)?.transpose(0, 1)?.contiguous()?;
-    y.reshape((rows.dim(0)?, ()))
+/// The inverse of [`split`]. parts: (groups, r, slots · c) → (r, slots · groups · c).
+fn unsplit(parts: &Tensor, slots: usize) -> Result<Tensor> {
+    let (groups, r, _) = parts.dims3()?;
+    parts.reshape((groups, r, slots, ()))?.permute((1, 2, 0, 3))?.contiguous()?.reshape((r, ()))
 }
 
 /// (m, positions · c) in any grouping of rows → (positions, m, c).
