@@ -2,25 +2,14 @@
 
 #![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
 
-use ndarray::{Array2, ArrayD};
+use ndarray::{Array2, ArrayD, Axis};
 use ntk_analytic::{Analytic, Cov2, Dual, DualActivation, Rules};
 use ntk_core::{Activation, KernelFn, Layer, Net, NetKind, Which};
-use ntk_testkit::golden::{self, Array, Tally};
-use serde_json::Value;
+use ntk_testkit::golden::{self, Array, Case, Tally};
 
 #[derive(serde::Deserialize)]
 struct Kernels {
     cases: Vec<Case>,
-}
-
-#[derive(serde::Deserialize)]
-struct Case {
-    name: String,
-    network: Value,
-    x1: Array,
-    x2: Option<Array>,
-    nngp: Array,
-    ntk: Array,
 }
 
 /// cos x + 0.3 x, a sum of an even and an odd function, so that their duals add.
@@ -40,10 +29,6 @@ impl DualActivation for CosPlus {
     }
 }
 
-fn matrix(array: &Array) -> Result<Array2<f64>, String> {
-    array.matrix().ok_or_else(|| format!("inputs of {} axes", array.0.ndim()))
-}
-
 fn layers(net: &Net) -> Vec<&Layer> {
     match net.kind() {
         NetKind::Layer(layer) => vec![layer],
@@ -57,10 +42,12 @@ fn layers(net: &Net) -> Vec<&Layer> {
 
 /// Whether some pair of inputs is identical or opposite.
 fn coincide(case: &Case) -> bool {
-    let (Some(x1), Some(x2)) = (case.x1.matrix(), case.x2.as_ref().unwrap_or(&case.x1).matrix()) else {
-        return false;
+    let samples = |array: &Array| -> Vec<Vec<f64>> {
+        array.0.axis_iter(Axis(0)).map(|sample| sample.iter().copied().collect()).collect()
     };
-    x1.rows().into_iter().any(|a| x2.rows().into_iter().any(|b| a == b || a == b.mapv(|v| -v)))
+    let (x1, x2) = (samples(&case.x1), samples(case.x2.as_ref().unwrap_or(&case.x1)));
+    let opposite = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| *a == -b);
+    x1.iter().any(|a| x2.iter().any(|b| a == b || opposite(a, b)))
 }
 
 /// How exact the reference is, by its own account: 1e-9, but half the digits for ReLU-like activations on identical
@@ -90,14 +77,14 @@ fn tolerance(case: &Case, net: &Net) -> f64 {
 
 fn evaluate(case: &Case) -> Result<f64, (bool, String)> {
     let unsupported = |reason: String| (true, reason);
-    let net = golden::net(&case.network).map_err(|e| unsupported(e.to_string()))?;
-    let x1 = matrix(&case.x1).map_err(unsupported)?;
-    let x2 = case.x2.as_ref().map(matrix).transpose().map_err(unsupported)?;
+    let net = case.net().map_err(|e| unsupported(e.to_string()))?;
+    let x1 = case.batch1().map_err(|e| unsupported(e.to_string()))?;
+    let x2 = case.batch2().map_err(|e| unsupported(e.to_string()))?;
     let rules = Rules::new().activation("cos_plus", |_| CosPlus);
     let kernel = Analytic::with_rules(net, &rules).map_err(|e| (false, e.to_string()))?;
     let block = match &x2 {
-        Some(x2) => kernel.block((&x1).into(), x2.into(), Which::Both),
-        None => kernel.symmetric((&x1).into(), Which::Both),
+        Some(x2) => kernel.block(x1.view(), x2.view(), Which::Both),
+        None => kernel.symmetric(x1.view(), Which::Both),
     };
     let block = block.map_err(|e| (false, e.to_string()))?;
     let error = |got: Option<Array2<f64>>, expected: &ArrayD<f64>| {
@@ -111,7 +98,7 @@ fn kernels(tally: &mut Tally) {
     for case in &kernels.cases {
         match evaluate(case) {
             Ok(error) => {
-                let net = golden::net(&case.network).unwrap();
+                let net = case.net().unwrap();
                 tally.case(&case.name, error, tolerance(case, &net));
             }
             Err((true, reason)) => tally.unsupported(&case.name, &reason),

@@ -269,7 +269,7 @@ fn unmasked(op: &Op, samples: &mut Samples<'_>) -> Result<Stage, Error> {
         }
         Kind::Attention { attention, shares } => super::attend::pass(op, attention, *shares, samples)?,
         Kind::Serial(ops) => serial(ops, samples)?,
-        Kind::Sum { ops, means } => sum(op, ops, *means, samples)?,
+        Kind::Sum { ops, means } => sum(ops, *means, samples)?,
         Kind::Product(ops) => {
             let ends = branches(ops.iter(), samples)?;
             samples.mean = means(&ends).into_iter().reduce(|a, b| Some(a?.zip(&b?, |a, b| a * b))).flatten();
@@ -397,6 +397,8 @@ fn mix(op: &Op, maps: Maps, samples: &mut Samples<'_>) -> Stage {
             row.iter().map(|&(p, v)| row.iter().map(|&(r, w)| v * w * distance(p, r)).sum::<f64>()).sum()
         }),
     });
+    // Of no use any more, but of the right size.
+    samples.variance = Table::new(outputs, vec![0.0; n * outputs]);
     if let Some(Correction { weight, variance, spread }) = &correction {
         samples.variance = weight.zip(variance, |w, q| w * q).zip(spread, |q, s| (q - s).max(0.0));
     }
@@ -485,7 +487,7 @@ fn means(ends: &[(Stage, Samples<'_>)]) -> Vec<Option<Table>> {
     ends.iter().map(|(_, end)| end.mean.clone()).collect()
 }
 
-fn sum(op: &Op, ops: &[(f64, Op)], cross: bool, samples: &mut Samples<'_>) -> Result<Stage, Error> {
+fn sum(ops: &[(f64, Op)], cross: bool, samples: &mut Samples<'_>) -> Result<Stage, Error> {
     let ends = branches(ops.iter().map(|(_, op)| op), samples)?;
     let weighted = |tables: Vec<Table>| {
         let tables = tables.into_iter().zip(ops).map(|(table, (weight, _))| table.map(|v| weight * v));
@@ -500,7 +502,7 @@ fn sum(op: &Op, ops: &[(f64, Op)], cross: bool, samples: &mut Samples<'_>) -> Re
             }
         }
     }
-    if let (Some(variance), false) = (variance, op.need.own.is_none()) {
+    if let Some(variance) = variance {
         samples.variance = variance;
     }
     let zero = |mean: Option<Table>| mean.unwrap_or_else(|| samples.variance.map(|_| 0.0));
@@ -537,14 +539,18 @@ fn join(op: &Op, axis: usize, ops: &[Op], samples: &mut Samples<'_>) -> Result<S
     let gather = |tables: &[Option<Table>]| {
         let value = |sample: usize| {
             let places = &places;
-            places.iter().map(move |&(b, at)| tables[b].as_ref().map_or(0.0, |table| table.of(sample)[at]))
+            places.iter().map(move |&(b, at)| {
+                tables.get(b).and_then(Option::as_ref).map_or(0.0, |table| table.of(sample)[at])
+            })
         };
         Table::new(places.len(), (0..samples.count()).flat_map(value).collect())
     };
     let variances: Vec<Option<Table>> = ends.iter().map(|(_, end)| Some(end.variance.clone())).collect();
     let means = means(&ends);
     let covariances = ends.iter().all(|(_, end)| end.covariances);
-    let variance = (!covariances).then(|| gather(&variances));
+    // Of no use for covariances, but of the right size.
+    let total = gather(if covariances { &[] } else { &variances });
+    let variance = (!covariances).then(|| total.clone());
     let mean = means.iter().any(Option::is_some).then(|| gather(&means));
     let stage = Stage::Join {
         branches: ends.into_iter().map(|(stage, _)| stage).collect(),
@@ -554,9 +560,7 @@ fn join(op: &Op, axis: usize, ops: &[Op], samples: &mut Samples<'_>) -> Result<S
     };
     samples.advance(&stage);
     (samples.mean, samples.covariances) = (mean, covariances);
-    if let Some(variance) = variance {
-        samples.variance = variance;
-    }
+    samples.variance = total;
     Ok(stage)
 }
 
