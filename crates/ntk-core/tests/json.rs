@@ -12,7 +12,14 @@ use proptest::prelude::*;
 
 proptest! {
     #[test]
-    fn reading_undoes_writing(net in prop_oneof![strategies::any_net(), strategies::analytic_net()]) {
+    fn reading_undoes_writing(
+        net in prop_oneof![
+            strategies::any_net(),
+            strategies::analytic_net(),
+            strategies::grid_net(&[5, 4], 3),
+            strategies::graph_net(4, 2),
+        ],
+    ) {
         prop_assert_eq!(Net::from_json(&net.to_json())?, net);
     }
 

@@ -1,6 +1,6 @@
 //! What every kernel must obey, as functions to call from a test: run them on your own [`KernelFn`].
 //!
-//! [`check_kernel_fn`] runs all laws on one batch. Errors are relative to √(k(xᵢ, xᵢ) k(xⱼ, xⱼ)) and may reach
+//! [`check_kernel_fn`] runs all laws on one batch, of vectors, grids, sequences, graphs or tokens. Errors are relative to √(k(xᵢ, xᵢ) k(xⱼ, xⱼ)) and may reach
 //! [`TOLERANCE`]; a kernel in single precision states its own by [`check_kernel_fn_within`].
 //!
 //! ```
@@ -25,6 +25,7 @@
 //! proptest!(|(x in strategies::nasty_inputs())| laws::check_kernel_fn(&Linear, (&x).into())?);
 //! ```
 
+mod bad;
 mod check;
 mod violation;
 
@@ -152,8 +153,8 @@ pub fn caching_changes_nothing<K: KernelFn>(kernel: &K, x: Batch<'_>) -> Result<
     Check::new(kernel, "caching_changes_nothing", TOLERANCE).cached(x)
 }
 
-/// Batches that are empty, that hold NaN or ∞, or that differ in their number of features are errors, not panics or
-/// numbers.
+/// Batches that are empty, that hold NaN, ∞ or unknown tokens, whose lengths or graphs do not fit, or that differ in
+/// their positions or number of features are errors, not panics or numbers.
 ///
 /// # Errors
 /// [`Violation`].

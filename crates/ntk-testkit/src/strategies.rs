@@ -11,9 +11,13 @@
 //! ```
 
 mod activation;
+mod grid_inputs;
+mod grid_net;
 mod inputs;
 mod net;
 
 pub use activation::{activation, homogeneous_activation, smooth_activation, tame_activation};
+pub use grid_inputs::{graph_inputs, grid_inputs, sequence_inputs, token_inputs};
+pub use grid_net::{graph_net, grid_net};
 pub use inputs::{Gram, gaussian_inputs, gram, inputs, nasty_inputs, singular_gram, spherical_inputs};
 pub use net::{affine, analytic_net, any_net, variance};

@@ -225,7 +225,106 @@ fn one_sample_is_enough_and_none_is_refused() {
     assert!(none.starts_with("kernel_is_finite: the kernel refuses valid inputs: a batch needs"), "{none}");
 }
 
+/// K = ⟨φ(x), φ(x′)⟩ + 1 with the positions of x that exist, their sums over the graph, and how often each token
+/// occurs.
+#[derive(Debug, Default)]
+struct Positions {
+    /// What it does not check.
+    blind: Option<Blind>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Blind {
+    Lengths,
+    Graphs,
+    Tokens,
+    Positions,
+}
+
+fn features(x: Batch<'_>) -> Array2<f64> {
+    let (channels, positions) = (x.features(), x.positions().positions());
+    let row = |i: usize| -> Vec<f64> {
+        let length = x.lengths().map_or(positions, |lengths| lengths[i]);
+        if let Some(tokens) = x.token_ids() {
+            let count =
+                |token: usize| tokens.row(i).iter().take(length).filter(|&&t| t as usize == token).count();
+            return (0..channels).map(|token| count(token) as f64).collect();
+        }
+        let values = x.values().row(i).to_vec();
+        let mut all: Vec<f64> =
+            values.iter().enumerate().map(|(at, v)| if at / channels < length { *v } else { 0.0 }).collect();
+        let mut sums = vec![0.0; values.len()];
+        for (from, to, weight) in x.graphs().map(|graphs| graphs.edges(i)).unwrap_or_default() {
+            for c in 0..channels {
+                // An edge that leads nowhere is for the check to find.
+                if let (Some(sum), Some(value)) =
+                    (sums.get_mut(to * channels + c), values.get(from * channels + c))
+                {
+                    *sum += weight * value;
+                }
+            }
+        }
+        all.extend(sums);
+        all
+    };
+    let rows: Vec<Vec<f64>> = (0..x.len()).map(row).collect();
+    Array2::from_shape_fn((x.len(), rows[0].len()), |(i, j)| rows[i][j])
+}
+
+impl KernelFn for Positions {
+    type Error = Error;
+
+    fn block(&self, x1: Batch<'_>, x2: Batch<'_>, which: Which) -> Result<KernelBlock, Error> {
+        match (Batch::check_pair(x1, x2), self.blind) {
+            (Err(Error::Length { .. }), Some(Blind::Lengths))
+            | (Err(Error::Edge { .. }), Some(Blind::Graphs))
+            | (Err(Error::Token { .. }), Some(Blind::Tokens))
+            | (Err(Error::Batches { .. }), Some(Blind::Positions)) => {
+                return Ok(answer(Array2::zeros((x1.len(), x2.len())), which));
+            }
+            (checked, _) => checked?,
+        }
+        Ok(answer(features(x1).dot(&features(x2).t()) + 1.0, which))
+    }
+}
+
+#[test]
+fn what_is_wrong_with_positions_is_found() {
+    let (values, tokens) = (ndarray::Array3::ones((3, 4, 2)), ndarray::Array2::ones((3, 4)));
+    let edges = vec![vec![(0, 1, 1.0)]; 3];
+    let sequence = Batch::grid(values.view()).unwrap();
+    let cases = [
+        (Blind::Lengths, sequence.with_lengths(&[4, 2, 1]), "block of a batch with a length of 0"),
+        (
+            Blind::Graphs,
+            sequence.with_graphs(ntk_core::Graphs::Sparse(&edges)),
+            "block of a batch with an edge to no node",
+        ),
+        (Blind::Tokens, Batch::tokens(tokens.view(), 3).unwrap(), "block of a batch with unknown tokens"),
+        (Blind::Positions, sequence, "block of batches of different positions"),
+    ];
+    for (blind, x, expected) in cases {
+        let kernel = Positions { blind: Some(blind) };
+        let message = found(laws::bad_input_is_refused(&kernel, x));
+        assert_eq!(message, format!("bad_input_is_refused: {expected} is answered, and should be an error"));
+        assert!(laws::check_kernel_fn(&kernel, x).is_err());
+        laws::check_kernel_fn(&Positions::default(), x).unwrap();
+    }
+}
+
 proptest! {
+    #[test]
+    fn an_honest_kernel_over_positions_obeys_all_laws(
+        image in strategies::grid_inputs(5, &[3, 2], 2),
+        sequence in strategies::sequence_inputs(4, 3, 2),
+        graph in strategies::graph_inputs(4, 3, 2),
+        tokens in strategies::token_inputs(4, 3, 3),
+    ) {
+        for batch in [image, sequence, graph, tokens] {
+            laws::check_kernel_fn(&Positions::default(), batch.view())?;
+        }
+    }
+
     #[test]
     fn an_honest_kernel_obeys_all_laws(x in prop_oneof![strategies::inputs(), strategies::nasty_inputs()]) {
         laws::check_kernel_fn(&Linear, (&x).into())?;

@@ -1,9 +1,15 @@
 //! The strategies give what they promise.
 
+#![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
+
+use std::collections::BTreeSet;
+
 use ndarray::Array2;
-use ntk_core::{Law, Mean, Net, NetKind, Parity, Shape, Width};
+use ntk_core::{Batch, Law, Layer, Mean, Net, NetKind, OwnedBatch, Parity, Shape, Width};
 use ntk_testkit::strategies::{self, Gram};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{TestError, TestRunner};
 
 /// Whether every sum and product in a network has at most one correlated branch.
 fn branches_are_additive(net: &Net) -> bool {
@@ -22,8 +28,10 @@ fn branches_are_additive(net: &Net) -> bool {
 /// Whether every nonlinearity and layer norm reads something Gaussian, the input being `law`.
 fn nonlinearities_read_gaussians(net: &Net, law: Law) -> bool {
     match net.kind() {
-        NetKind::Layer(ntk_core::Layer::Dense { .. }) => true,
-        NetKind::Layer(_) => law == Law::Gaussian,
+        NetKind::Layer(Layer::Activation(_)) => law == Law::Gaussian,
+        // On vectors; over positions it may follow an activation.
+        NetKind::Layer(Layer::LayerNorm { epsilon: 1e-12, .. }) => law == Law::Gaussian,
+        NetKind::Layer(_) => true,
         NetKind::Sum(nets) | NetKind::Product(nets) | NetKind::Concat(nets) | NetKind::Join { nets, .. } => {
             nets.iter().all(|net| nonlinearities_read_gaussians(net, law))
         }
@@ -52,6 +60,46 @@ proptest! {
         let channels = net.output_shape(&Shape::vector(d))?.channels();
         prop_assert!(matches!(channels, Width::Fixed(1..=3)), "{channels}");
         prop_assert!(net.at_width(16).output_shape(&Shape::vector(d)).is_ok());
+    }
+
+    #[test]
+    fn networks_over_positions_fit_and_have_a_known_limit(
+        (sides, net) in grid().prop_flat_map(|sides| {
+            let net = strategies::grid_net(&sides, 3);
+            (Just(sides), net)
+        }),
+        graph in strategies::graph_net(5, 2),
+    ) {
+        for (net, input) in [(&net, Shape::grid(&sides, 3)?), (&graph, Shape::grid(&[5], 2)?)] {
+            let end = net.output_shape(&input)?;
+            prop_assert!(end.positions().rank() == 0 && matches!(end.channels(), Width::Fixed(1..=3)), "{net}");
+            prop_assert!(net.clone().at_width(8).output_shape(&input).is_ok(), "{net}");
+            prop_assert!(branches_are_additive(net), "{net}");
+            prop_assert!(nonlinearities_read_gaussians(net, Law::Other), "{net}");
+            prop_assert!(net.facts().fresh);
+        }
+    }
+
+    #[test]
+    fn batches_are_what_they_promise(
+        (n, sides, image) in (1usize..5, grid()).prop_flat_map(|(n, sides)| {
+            let image = strategies::grid_inputs(n, &sides, 2);
+            (Just(n), Just(sides), image)
+        }),
+        sequence in strategies::sequence_inputs(3, 4, 2),
+        graph in strategies::graph_inputs(3, 4, 2),
+        token in strategies::token_inputs(3, 4, 5),
+    ) {
+        let image = image.view();
+        image.check()?;
+        prop_assert_eq!((image.len(), image.shape()?), (n, Shape::grid(&sides, 2)?));
+        for batch in [&sequence, &graph, &token] {
+            batch.view().check()?;
+            prop_assert_eq!((batch.view().len(), batch.view().positions()), (3, ntk_core::Grid::new(&[4])?));
+        }
+        prop_assert_eq!(sequence.view().lengths().map(<[usize]>::len), Some(3));
+        prop_assert_eq!(graph.view().graphs().map(|graphs| graphs.samples()), Some(3));
+        prop_assert_eq!((token.view().features(), token.view().token_ids().is_some()), (5, true));
     }
 
     #[test]
@@ -102,5 +150,100 @@ proptest! {
             prop_assert!((power.diag().sum() - sum).abs() < 1e-13 * n * spectrum[0].powi(k), "{k}");
         }
         prop_assert!(nasty.iter().all(|v| v.is_finite()));
+    }
+}
+
+/// One or two axes.
+fn grid() -> impl Strategy<Value = Vec<usize>> {
+    prop::collection::vec(1usize..=5, 1..=2)
+}
+
+fn layers(net: &Net) -> Vec<&Layer> {
+    match net.kind() {
+        NetKind::Layer(layer) => vec![layer],
+        NetKind::Serial(nets)
+        | NetKind::Sum(nets)
+        | NetKind::Product(nets)
+        | NetKind::Concat(nets)
+        | NetKind::Join { nets, .. } => nets.iter().flat_map(layers).collect(),
+    }
+}
+
+fn draws<S: Strategy>(strategy: &S, count: usize) -> Vec<S::Value> {
+    let mut runner = TestRunner::deterministic();
+    (0..count).map(|_| strategy.new_tree(&mut runner).unwrap().current()).collect()
+}
+
+#[test]
+fn every_layer_and_combinator_occurs() {
+    // The first word of each line that shows a network.
+    let mut found = BTreeSet::new();
+    for net in draws(&strategies::grid_net(&[5, 4], 3), 400) {
+        for line in net.to_string().lines() {
+            let word = line.trim_start_matches([' ', '-']).split([' ', ',', '(']).next().unwrap_or_default();
+            found.insert(word.to_owned());
+        }
+    }
+    for word in [
+        "relu",
+        "erf",
+        "attention",
+        "average_pool",
+        "concatenation",
+        "conv",
+        "conv_local",
+        "conv_transpose",
+        "dense",
+        "flatten",
+        "global_average_pool",
+        "global_sum_pool",
+        "index",
+        "layer_norm",
+        "resize",
+        "sum",
+        "sum_pool",
+    ] {
+        assert!(found.contains(word), "{word} is not among {found:?}");
+    }
+    let graphs = draws(&strategies::graph_net(4, 2), 100);
+    let aggregates = |net: &Net| layers(net).iter().any(|layer| matches!(layer, Layer::Aggregate { .. }));
+    assert!(graphs.iter().filter(|net| aggregates(net)).count() > 50);
+}
+
+#[test]
+fn networks_shrink_to_the_layer_that_matters() {
+    let attends = |net: &Net| layers(net).iter().any(|layer| matches!(layer, Layer::Attention(_)));
+    let config = ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() };
+    let result = TestRunner::new(config).run(&strategies::grid_net(&[5, 4], 3), |net| {
+        prop_assert!(!attends(&net));
+        Ok(())
+    });
+    let Err(TestError::Fail(_, net)) = result else { panic!("{result:?}") };
+    // A first layer, attention, what removes the positions, and the readout.
+    assert!(layers(&net).len() <= 4, "{net}");
+}
+
+#[test]
+fn particular_samples_occur() {
+    let batches: Vec<OwnedBatch> = draws(&strategies::grid_inputs(4, &[3, 2], 2), 200);
+    let count = |holds: &dyn Fn(Batch<'_>, usize) -> bool| {
+        batches.iter().filter(|batch| (0..4).any(|sample| holds(batch.view(), sample))).count()
+    };
+    let zero = count(&|x, i| x.values().row(i).iter().all(|v| *v == 0.0));
+    let constant = count(&|x, i| {
+        let row = x.values().row(i).to_vec();
+        row[0] != 0.0 && row.chunks(2).all(|position| position == &row[..2])
+    });
+    let multiple = |factor: f64| {
+        count(&|x, i| {
+            (0..4).any(|j| {
+                i != j && x.values()[[i, 0]] != 0.0 && x.values().row(i) == &x.values().row(j) * factor
+            })
+        })
+    };
+    for (name, count) in
+        [("zero", zero), ("constant", constant), ("twice", multiple(1.0)), ("opposite", multiple(-1.0))]
+    {
+        assert!(count > 20, "{name}: {count} of 200");
     }
 }

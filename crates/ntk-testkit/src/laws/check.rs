@@ -2,11 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use ndarray::{Array1, Array2, Axis, concatenate, s};
+use ndarray::{Array1, Array2, Axis};
 use ntk_core::{Batch, Cached, KernelBlock, KernelFn, Tiled, Which};
 use ntk_linalg::{Symmetric, eigenvalues};
 
-use super::Violation;
+use super::{Violation, bad};
 
 /// Bytes that hold every block of a test.
 const CACHE: usize = 1 << 24;
@@ -133,8 +133,7 @@ impl<'k, K: KernelFn> Check<'k, K> {
     }
 
     pub(super) fn permuted(&self, x: Batch<'_>, order: &[usize]) -> Result<(), Violation> {
-        let permuted = x.values().select(Axis(0), order);
-        let got = self.whole(self.kernel, (&permuted).into())?;
+        let got = self.whole(self.kernel, x.select(order).view())?;
         let expected = self
             .whole(self.kernel, x)?
             .map(|k| Array2::from_shape_fn((order.len(), order.len()), |(i, j)| k[[order[i], order[j]]]));
@@ -153,25 +152,12 @@ impl<'k, K: KernelFn> Check<'k, K> {
     }
 
     pub(super) fn bad_input(&self, x: Batch<'_>) -> Result<(), Violation> {
-        let good = x.values().to_owned();
-        let with = |value: f64| {
-            let mut bad = good.clone();
-            bad[[x.len() - 1, x.features() - 1]] = value;
-            bad
-        };
-        let wide = concatenate(Axis(1), &[good.view(), good.slice(s![.., ..1])]).unwrap_or_default();
-        self.refuses("block", "batches of different features", || {
-            self.kernel.block(x, (&wide).into(), Which::Both).is_err()
-        })?;
-        let bad: [(&'static str, Array2<f64>); 5] = [
-            ("a batch with NaN", with(f64::NAN)),
-            ("a batch with ∞", with(f64::INFINITY)),
-            ("a batch with −∞", with(f64::NEG_INFINITY)),
-            ("a batch of no samples", Array2::zeros((0, x.features()))),
-            ("a batch of no features", Array2::zeros((x.len(), 0))),
-        ];
-        for (input, bad) in &bad {
-            let bad = Batch::from(bad);
+        x.check().map_err(|e| self.refused(e))?;
+        for (input, other) in bad::elsewhere(x) {
+            self.refuses("block", input, || self.kernel.block(x, other.view(), Which::Both).is_err())?;
+        }
+        for (input, bad) in bad::batches(x) {
+            let bad = bad.view();
             self.refuses("block", input, || self.kernel.block(bad, bad, Which::Both).is_err())?;
             self.refuses("symmetric", input, || self.kernel.symmetric(bad, Which::Both).is_err())?;
             self.refuses("diag", input, || self.kernel.diag(bad, Which::Both).is_err())?;

@@ -99,7 +99,7 @@ fn separated(x: &Array2<f64>) -> bool {
 }
 
 /// Independent N(0, 1), by Box and Muller.
-fn normals(count: usize) -> impl Strategy<Value = Vec<f64>> + Clone {
+pub(super) fn normals(count: usize) -> impl Strategy<Value = Vec<f64>> + Clone {
     let normal = (0.0..1.0f64, 0.0..TAU).prop_map(|(u, angle)| (-2.0 * (-u).ln_1p()).sqrt() * angle.cos());
     prop::collection::vec(normal, count)
 }

@@ -102,7 +102,7 @@ pub fn any_net() -> impl Strategy<Value = Net> {
     prop_oneof![3 => net.clone(), 1 => (net, 1usize..20).prop_map(|(net, n)| net.standard().at_width(n))]
 }
 
-fn readout() -> impl Strategy<Value = Net> + Clone {
+pub(super) fn readout() -> impl Strategy<Value = Net> + Clone {
     (1usize..=3, affine()).prop_map(|(outputs, affine)| Net::dense_with(Width::Fixed(outputs), affine))
 }
 
