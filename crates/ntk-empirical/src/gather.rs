@@ -155,7 +155,7 @@ impl Gather {
                         {
                             if source != NONE {
                                 let y = &mut y[source as usize * c..][..c];
-                                y.iter_mut().zip(part).for_each(|(y, &part)| *y = *y + part);
+                                y.iter_mut().zip(part).for_each(|(y, &part)| *y += part);
                             }
                         }
                     }

@@ -4,8 +4,11 @@
 
 use std::ops::ControlFlow;
 
-use ndarray::{Array2, array};
-use ntk_core::{Activation, KernelFn, Layer, Net, Shape, Variance, Which, Width};
+use ndarray::{Array2, Array3, Array4, array};
+use ntk_core::{
+    Activation, Affine, Attention, Axes, Batch, ConvKind, Graphs, Groups, Interpolation, KernelFn, Layer,
+    Net, PositionDecay, PositionEmbedding, Shape, Span, Variance, Which, Width, Window,
+};
 use ntk_empirical::candle_core::{DType, Device, Result as CandleResult, Tensor, Var};
 use ntk_empirical::{
     Autograd, Error, FiniteNet, Loss, Lowering, Model, MonteCarlo, Parameters, TrainOptions, device,
@@ -231,4 +234,88 @@ fn models_and_estimates() {
         monte_carlo(8, 0.0).block((&x).into(), (&array![[1.0]]).into(), Which::Ntk) => Error::Net(_), "3 and 1";
         bad.symmetric((&x).into(), Which::Ntk) => Error::NoFiniteNetwork { .. }, "infinite width only";
     }
+}
+
+#[test]
+fn layers_over_positions() {
+    let grid = |sides: &[usize], channels| Shape::grid(sides, channels).unwrap();
+    let lower = |net: Net, inputs: Shape| {
+        FiniteNet::lower(&net, &Lowering { width: 4, ..Lowering::for_inputs(inputs) })
+    };
+    let one = |layer: Layer| Net::layer(layer);
+    let conv = |kind, window: Window, groups| {
+        Net::conv_with(kind, Width::HIDDEN, Affine::new(Variance::ONE, Variance::ZERO), window, groups)
+    };
+    let shared = |window| conv(ConvKind::Shared, window, Groups::Count(1));
+    let flat = || Net::flatten().then(Net::readout(1, Variance::ONE, Variance::ZERO));
+    let far = PositionEmbedding {
+        decay: PositionDecay::Exponential { scale: 5.0 },
+        power: 4.0,
+        ..PositionEmbedding::sum(Variance::ONE)
+    };
+    let spans = vec![Span { start: Some(7), stop: None, step: 1 }];
+    let rows = vec![vec![1.0; 3]];
+    refuses! {
+        lower(shared(Window::valid(&[5, 5])), grid(&[4, 8], 3)) => Error::Net(ntk_core::Error::WindowSize { .. }), "5 positions";
+        lower(shared(Window::same(&[3]).strides(&[0])), grid(&[4], 3)) => Error::Net(ntk_core::Error::WindowPart { .. }), "strides";
+        lower(shared(Window::same(&[3])), grid(&[4, 4], 3)) => Error::Net(ntk_core::Error::Rank { .. }), "axes";
+        lower(shared(Window::same(&[3])), Shape::vector(3)) => Error::Net(ntk_core::Error::Rank { .. }), "axes";
+        lower(conv(ConvKind::Shared, Window::same(&[3]), Groups::Count(3)), grid(&[4], 3)) => Error::Net(ntk_core::Error::Groups { .. }), "groups";
+        lower(conv(ConvKind::Shared, Window::same(&[3]), Groups::Depthwise), grid(&[4], 3)) => Error::Net(ntk_core::Error::Groups { .. }), "depthwise";
+        lower(conv(ConvKind::Local, Window::same(&[3]), Groups::Count(2)), grid(&[4], 4)) => Error::Net(ntk_core::Error::NoGroups { .. }), "groups";
+        lower(one(Layer::Index { spans }), grid(&[4], 3)) => Error::Net(ntk_core::Error::EmptyIndex { .. }), "none of its 4";
+        lower(one(Layer::Linear { axis: 0, rows, remove: false }), grid(&[4], 3)) => Error::Net(ntk_core::Error::LinearSide { .. }), "4 positions";
+        lower(one(Layer::Aggregate { axis: 1 }), grid(&[4], 3)) => Error::Net(ntk_core::Error::Axis { .. }), "no axis 1";
+        lower(Net::join(0, [Net::identity(), Net::flatten()]), grid(&[4], 3)) => Error::Net(_), "axis 0";
+        lower(Net::attention(Attention { position: Some(far), ..Attention::default() }), grid(&[9], 3)) => Error::PositionCovariance { .. }, "power 4";
+        lower(Net::dense(Variance::ONE, Variance::ZERO).then(Net::embedding(Variance::ONE)), grid(&[4], 3)) => Error::EmbeddingPlace, "first layer";
+        lower(Net::embedding(Variance::ONE) + Net::dense(Variance::ONE, Variance::ZERO), grid(&[4], 3)) => Error::EmbeddingPlace, "every branch";
+        lower(Net::activation(Activation::Tanh), grid(&[4], 0)) => Error::Net(_), "at least one unit";
+    }
+    let (x, tokens) = (Array3::<f64>::ones((2, 4, 3)), array![[0u32, 1, 2, 0]]);
+    let (numbers, words) = (Batch::grid(x.view()).unwrap(), Batch::tokens(tokens.view(), 3).unwrap());
+    let inputs = || grid(&[4], 3);
+    let plain = lower(shared(Window::same(&[3])).then(flat()), inputs()).unwrap();
+    let text = lower(Net::embedding(Variance::ONE).then(flat()), inputs()).unwrap();
+    let graph = lower(one(Layer::Aggregate { axis: 0 }).then(flat()), inputs()).unwrap();
+    let vectors = Array2::<f64>::ones((2, 12));
+    let (edge, long) = (vec![vec![(0, 4, 1.0)]; 2], [5, 1]);
+    let wide = lower(one(Layer::Aggregate { axis: 1 }).then(flat()), grid(&[4, 2], 3)).unwrap();
+    let (image, beyond) = (Array4::<f64>::ones((2, 4, 2, 3)), vec![vec![(0, 3, 1.0)]; 2]);
+    let image = Batch::grid(image.view()).unwrap();
+    refuses! {
+        plain.outputs((&vectors).into()) => Error::Positions { .. }, "[4], not []";
+        plain.outputs(words) => Error::RefusesTokens, "Net::embedding";
+        plain.outputs(numbers.with_lengths(&long)) => Error::Net(ntk_core::Error::Length { .. }), "length 5";
+        text.outputs(numbers) => Error::NeedsTokens, "Batch::tokens";
+        plain.ntk_blocks(numbers, words) => Error::Net(ntk_core::Error::Batches { .. }), "same kind";
+        graph.outputs(numbers) => Error::NeedsGraphs, "with_graphs";
+        graph.forward(&Tensor::ones((2, 12), DType::F64, &Device::Cpu).unwrap()) => Error::NeedsGraphs, "with_graphs";
+        graph.outputs(numbers.with_graphs(Graphs::Sparse(&edge))) => Error::Net(ntk_core::Error::Edge { .. }), "0 → 4";
+        wide.outputs(image.with_graphs(Graphs::Sparse(&beyond))) => Error::Net(ntk_core::Error::Edge { nodes: 2, .. }), "its 2 nodes";
+        wide.outputs(image.with_lengths(&[1, 1])) => Error::Net(ntk_core::Error::LengthGrid { .. }), "one axis";
+        Autograd::new(&plain).unwrap().jacobian(numbers.with_lengths(&[1, 2])) => Error::ModelInput { .. }, "not lengths";
+        Autograd::new(&plain).unwrap().jacobian(numbers.with_graphs(Graphs::Sparse(&beyond))) => Error::ModelInput { .. }, "not graphs";
+    }
+    // Layers that have no meaning beyond a length, by name; after the positions have ended, all do.
+    let resize = || one(Layer::Resize { sides: vec![Some(2)], interpolation: Interpolation::Linear });
+    let whole = Span::ALL;
+    for (net, name) in [
+        (shared(Window::circular(&[3])), "conv"),
+        (conv(ConvKind::Transposed, Window::same(&[3]), Groups::Count(1)), "conv_transpose"),
+        (conv(ConvKind::Local, Window::same(&[3]), Groups::Count(1)), "conv_local"),
+        (Net::average_pool(Window::circular(&[2])), "average_pool"),
+        (one(Layer::Index { spans: vec![whole] }), "index"),
+        (resize(), "resize"),
+        (one(Layer::Linear { axis: 0, rows: vec![vec![1.0; 4]], remove: true }), "linear"),
+        (one(Layer::LayerNorm { axes: Axes::All, epsilon: 0.1 }), "layer_norm"),
+        (Net::join(0, [Net::identity(), Net::identity()]), "join"),
+    ] {
+        let net = lower(net.then(flat()), inputs()).unwrap();
+        assert!(net.outputs(numbers).is_ok(), "{name}");
+        let error = net.outputs(numbers.with_lengths(&[1, 2])).unwrap_err();
+        assert!(matches!(&error, Error::Lengths { layer } if layer == name), "{name}: {error}");
+    }
+    let ended = Net::global_average_pool().then(one(Layer::LayerNorm { axes: Axes::All, epsilon: 0.1 }));
+    assert!(lower(ended, inputs()).unwrap().outputs(numbers.with_lengths(&[1, 2])).is_ok());
 }

@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use common::{Case, Data, attention, cases, close, direction, global, numbers, phi, pool, shared, variance};
 use ndarray::{Array2, Axis, s};
 use ntk_core::{Affine, Attention, ConvKind, Groups, KernelFn, Net, Pooling, Which, Width, Window};
+use ntk_empirical::candle_core::DType;
 use ntk_empirical::{Autograd, FiniteNet, Mode, Model, Parameters, Reduction, TrainOptions};
 
 fn for_each_case(test: impl Fn(&Case, FiniteNet)) {
@@ -95,6 +96,22 @@ fn structured_kernel_is_that_of_candle() {
         close(&case.name, &ntk, &autograd.ntk.unwrap(), 1e-11);
         let gram = net.output_gram(case.batch(), case.batch()).unwrap();
         close(&case.name, &gram, &autograd.nngp.unwrap(), 1e-11);
+    }
+}
+
+#[test]
+fn f32_follows_f64() {
+    for case in cases() {
+        let kernels = |dtype| {
+            let net = case.lowered_in(dtype, 1, Mode::Evaluation);
+            (net.outputs(case.batch()).unwrap(), net.symmetric(case.batch(), Which::Both).unwrap())
+        };
+        let ((f, k), (f64s, k64)) = (kernels(DType::F32), kernels(DType::F64));
+        // A few hundred roundings of 2⁻²⁴; without ε a norm over four channels magnifies them.
+        let tolerance = if case.name == "lengths, norm" { 1e-4 } else { 2e-5 };
+        close(&case.name, &f, &f64s, tolerance);
+        close(&case.name, &k.nngp.unwrap(), &k64.nngp.unwrap(), tolerance);
+        close(&case.name, &k.ntk.unwrap(), &k64.ntk.unwrap(), tolerance);
     }
 }
 

@@ -8,7 +8,7 @@ use ntk_core::{
     Interpolation, Layer, LogitScaling, Net, Pooling, PositionCombine, PositionDecay, PositionEmbedding,
     Rate, Span, Variance, Weighting, Width, Window,
 };
-use ntk_empirical::candle_core::{Device, Tensor};
+use ntk_empirical::candle_core::{DType, Device, Tensor};
 use ntk_empirical::{FiniteNet, Lowering, Mode, Parameters};
 
 pub(crate) fn numbers(n: usize, d: usize, seed: u64) -> Array2<f64> {
@@ -94,8 +94,12 @@ impl Case {
     }
 
     pub(crate) fn lowered(&self, seed: u64, mode: Mode) -> FiniteNet {
+        self.lowered_in(DType::F64, seed, mode)
+    }
+
+    pub(crate) fn lowered_in(&self, dtype: DType, seed: u64, mode: Mode) -> FiniteNet {
         let lowering =
-            Lowering { width: 4, seed, mode, ..Lowering::for_inputs(self.batch().shape().unwrap()) };
+            Lowering { width: 4, seed, mode, dtype, ..Lowering::for_inputs(self.batch().shape().unwrap()) };
         FiniteNet::lower(&self.net.clone().at_width(4), &lowering)
             .unwrap_or_else(|e| panic!("{}: {e}", self.name))
     }
