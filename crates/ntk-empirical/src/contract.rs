@@ -9,6 +9,7 @@ use candle_core::{Result, Tensor};
 use ndarray::{Array2, s};
 
 use crate::affine::Affine;
+use crate::sites::Sites;
 use crate::tensor;
 
 /// Numbers of a slab of derivatives: what may be in memory beside the activations.
@@ -69,7 +70,8 @@ pub(crate) fn add_share(
     let (sites, n, (samples, o, width)) = (&affine.sites, x.dim(0)?, d.dims3()?);
     let (weight, bias) = affine.tangent_scales();
     if sites.blocks() == 1 && sites.positions == 1 {
-        let a = pair.gram(&patches(affine, x, d, 0)?.squeeze(1)?)? * weight + bias;
+        let patches = sites.patches(x, 0, 0..sites.patch_channels(x)?, d.dtype())?;
+        let a = pair.gram(&patches.squeeze(1)?)? * weight + bias;
         if samples != n {
             return add_common(&a, &d.squeeze(0)?, part, total);
         }
@@ -78,8 +80,9 @@ pub(crate) fn add_share(
     }
     let d = d.broadcast_as((n, o, width))?.contiguous()?;
     if weight > 0.0 {
-        for block in 0..sites.blocks() {
-            add_block(affine, block, pair, x, &sites.cotangents(&d, block)?, part, total)?;
+        for index in 0..sites.blocks() {
+            let d = sites.cotangents(&d, index)?;
+            Block { sites, index, pair, weight, x, d, part }.add_share(total)?;
         }
     }
     if let Some(b) = affine.bias.as_ref().filter(|_| bias > 0.0) {
@@ -89,83 +92,91 @@ pub(crate) fn add_share(
     Ok(())
 }
 
-/// All patches of a block. → (n, positions, f).
-fn patches(affine: &Affine, x: &Tensor, like: &Tensor, block: usize) -> Result<Tensor> {
-    affine.sites.patches(x, block, 0..affine.sites.patch_channels(x)?, like.dtype())
+/// One block of weights that are used together.
+struct Block<'a> {
+    sites: &'a Sites,
+    index: usize,
+    pair: Pair,
+    /// What the products are multiplied by.
+    weight: f64,
+    /// (n, in).
+    x: &'a Tensor,
+    /// (n, o, positions, out).
+    d: Tensor,
+    part: Part,
 }
 
-/// The share of one block of weights. d: (n, o, positions, out).
-fn add_block(
-    affine: &Affine,
-    block: usize,
-    pair: Pair,
-    x: &Tensor,
-    d: &Tensor,
-    part: Part,
-    total: &mut Array2<f64>,
-) -> Result<()> {
-    let (weight, _) = affine.tangent_scales();
-    let (n, o, positions, width) = d.dims4()?;
-    let channels = affine.sites.patch_channels(x)?;
-    if positions == 1 {
-        let a = pair.gram(&patches(affine, x, d, block)?.squeeze(1)?)? * weight;
-        add_product(&a, &pair.outer(&d.squeeze(2)?.contiguous()?, part)?, total);
-        return Ok(());
-    }
-    let taps = affine.sites.slots();
-    let (features, pairs) = (taps * channels, pair.n1 * pair.n2);
-    let products = if part == Part::Trace { o } else { o * o };
-    let formed = (n * o * positions + pairs * products) as f64 * (features * width) as f64;
-    let squared = (pairs * positions * positions) as f64 * (features + products * (width + 1)) as f64;
-    if squared < formed {
-        return add_squared(weight, pair, &patches(affine, x, d, block)?, d, part, total);
-    }
-    // (n, positions, o · out)
-    let d = d.transpose(1, 2)?.contiguous()?.reshape((n, positions, o * width))?;
-    let slab = (SLAB / (n * taps * (o * width).max(positions))).max(1);
-    for start in (0..channels).step_by(slab) {
-        let range = start..(start + slab).min(channels);
-        let patches = affine.sites.patches(x, block, range, d.dtype())?;
-        let derivative = patches.transpose(1, 2)?.matmul(&d)?;
-        let derivative = match part {
-            Part::Trace => derivative.reshape((n, 1, ()))?,
-            Part::Blocks => {
-                derivative.reshape((n, (), o, width))?.transpose(1, 2)?.contiguous()?.reshape((n, o, ()))?
-            }
-        };
-        total.scaled_add(weight, &pair.outer(&derivative, part)?);
-    }
-    Ok(())
-}
-
-/// Σ_pq ⟨X_p, X′_q⟩ ⟨D_p, D′_q⟩, one sample of the first set at a time. x: (n, positions, f), d: (n, o, positions, out).
-fn add_squared(
-    scale: f64,
-    pair: Pair,
-    x: &Tensor,
-    d: &Tensor,
-    part: Part,
-    total: &mut Array2<f64>,
-) -> Result<()> {
-    let (_, o, positions, _) = d.dims4()?;
-    let rows = |t: &Tensor| t.contiguous()?.flatten_to(t.rank() - 2);
-    let x2 = rows(&pair.second(x)?)?;
-    // Outputs beside channels, where their products are summed.
-    let d = if part == Part::Trace { d.transpose(1, 2)?.flatten_from(2)? } else { d.clone() };
-    let d2 = rows(&pair.second(&d)?)?;
-    for i in 0..pair.n1 {
-        // (p, n₂, 1, q)
-        let g = x.get(i)?.matmul(&x2.t()?)?.reshape((positions, pair.n2, 1, positions))?;
-        let outputs = if part == Part::Trace { 1 } else { o };
-        for a in 0..outputs {
-            let d = if part == Part::Trace { d.get(i)? } else { d.get(i)?.get(a)? };
-            let h = d.contiguous()?.matmul(&d2.t()?)?.reshape((positions, pair.n2, outputs, positions))?;
-            let row = h.broadcast_mul(&g)?.sum((0, 3))?.flatten_all()?;
-            let row = ndarray::Array1::from_vec(tensor::to_f64(&row)?.to_vec1()?);
-            total.row_mut(i * outputs + a).scaled_add(scale, &row);
+impl Block<'_> {
+    fn add_share(&self, total: &mut Array2<f64>) -> Result<()> {
+        let (n, o, positions, width) = self.d.dims4()?;
+        let channels = self.sites.patch_channels(self.x)?;
+        if positions == 1 {
+            let a = self.pair.gram(&self.patches(0..channels)?.squeeze(1)?)? * self.weight;
+            let products = self.pair.outer(&self.d.squeeze(2)?.contiguous()?, self.part)?;
+            add_product(&a, &products, total);
+            return Ok(());
         }
+        let (slots, pairs) = (self.sites.slots(), self.pair.n1 * self.pair.n2);
+        let products = if self.part == Part::Trace { o } else { o * o };
+        let count = |factors: &[usize]| factors.iter().map(|&factor| factor as f64).product::<f64>();
+        let features = slots * channels;
+        let formed = count(&[n * o * positions + pairs * products, features, width]);
+        let squared = count(&[pairs, positions, positions, features + products * (width + 1)]);
+        if squared < formed {
+            return self.add_squared(total);
+        }
+        self.add_formed((SLAB / (n * slots * (o * width).max(positions))).max(1), total)
     }
-    Ok(())
+
+    /// → (n, positions, slots · channels).
+    fn patches(&self, channels: std::ops::Range<usize>) -> Result<Tensor> {
+        self.sites.patches(self.x, self.index, channels, self.d.dtype())
+    }
+
+    /// By Σ_p X_p ⊗ D_p, `slab` channels at a time.
+    fn add_formed(&self, slab: usize, total: &mut Array2<f64>) -> Result<()> {
+        let (n, o, positions, width) = self.d.dims4()?;
+        let channels = self.sites.patch_channels(self.x)?;
+        let d = self.d.transpose(1, 2)?.contiguous()?.reshape((n, positions, o * width))?;
+        for start in (0..channels).step_by(slab) {
+            let patches = self.patches(start..(start + slab).min(channels))?;
+            let formed = patches.transpose(1, 2)?.matmul(&d)?;
+            let formed = match self.part {
+                Part::Trace => formed.reshape((n, 1, ()))?,
+                Part::Blocks => {
+                    formed.reshape((n, (), o, width))?.transpose(1, 2)?.contiguous()?.reshape((n, o, ()))?
+                }
+            };
+            total.scaled_add(self.weight, &self.pair.outer(&formed, self.part)?);
+        }
+        Ok(())
+    }
+
+    /// By Σ_pq ⟨X_p, X′_q⟩ ⟨D_p, D′_q⟩, one sample of the first set at a time.
+    fn add_squared(&self, total: &mut Array2<f64>) -> Result<()> {
+        let (pair, (_, o, positions, _)) = (self.pair, self.d.dims4()?);
+        let rows = |t: &Tensor| t.contiguous()?.flatten_to(t.rank() - 2);
+        let x = self.patches(0..self.sites.patch_channels(self.x)?)?;
+        let x2 = rows(&pair.second(&x)?)?;
+        // Outputs beside channels, where their products are summed.
+        let (d, outputs) = match self.part {
+            Part::Trace => (self.d.transpose(1, 2)?.flatten_from(2)?.unsqueeze(1)?, 1),
+            Part::Blocks => (self.d.clone(), o),
+        };
+        let d2 = rows(&pair.second(&d)?)?;
+        for i in 0..pair.n1 {
+            // (p, n₂, 1, q)
+            let g = x.get(i)?.matmul(&x2.t()?)?.reshape((positions, pair.n2, 1, positions))?;
+            for a in 0..outputs {
+                let h = d.get(i)?.get(a)?.contiguous()?.matmul(&d2.t()?)?;
+                let h = h.reshape((positions, pair.n2, outputs, positions))?;
+                let row = h.broadcast_mul(&g)?.sum((0, 3))?.flatten_all()?;
+                let row = ndarray::Array1::from_vec(tensor::to_f64(&row)?.to_vec1()?);
+                total.row_mut(i * outputs + a).scaled_add(self.weight, &row);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// total += a ∘ products, where an entry of a stands for a block. a: (n₁, n₂), products: as total.
@@ -198,4 +209,39 @@ fn add_common(a: &Array2<f64>, d: &Tensor, part: Part, total: &mut Array2<f64>) 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // Tests may.
+mod tests {
+    use super::*;
+    use crate::gather::Taps;
+    use crate::sites::{Reads, Sharing};
+    use candle_core::Device;
+    use ntk_core::{Grid, Window};
+
+    #[test]
+    fn both_ways_give_the_same_products_in_any_slabs() {
+        let axes = Window::same(&[3]).axes("conv", &Grid::new(&[4]).unwrap(), false).unwrap();
+        let reads = Reads::Window(std::sync::Arc::new(Taps::new(&axes)));
+        let sites = Sites { reads, sharing: Sharing::All, positions: 4, inputs: 5, outputs: 2 };
+        let numbers = |shape: &[usize]| {
+            let count: usize = shape.iter().product();
+            let values: Vec<f64> = (0..count).map(|i| (1.7 * i as f64).sin()).collect();
+            Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+        };
+        let (x, d) = (numbers(&[5, 20]), numbers(&[5, 3, 4, 2]));
+        for (part, shape) in [(Part::Trace, (2, 3)), (Part::Blocks, (6, 9))] {
+            let pair = Pair { n1: 2, n2: 3, symmetric: false };
+            let block = Block { sites: &sites, index: 0, pair, weight: 0.5, x: &x, d: d.clone(), part };
+            let mut squared = Array2::zeros(shape);
+            block.add_squared(&mut squared).unwrap();
+            for slab in [1, 2, 5, 100] {
+                let mut formed = Array2::zeros(shape);
+                block.add_formed(slab, &mut formed).unwrap();
+                assert!((&formed - &squared).iter().all(|error: &f64| error.abs() < 1e-13));
+                assert!(formed.iter().any(|v| v.abs() > 0.1));
+            }
+        }
+    }
 }

@@ -2,12 +2,14 @@
 #![cfg(any(feature = "cuda", feature = "metal"))]
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // Helpers are not tests in clippy's eyes.
 
+mod common;
+
 use std::ops::ControlFlow;
 
 use ndarray::Array2;
 use ntk_core::{Activation, KernelFn, Net, Shape, Variance, Which};
 use ntk_empirical::candle_core::{DType, Device};
-use ntk_empirical::{FiniteNet, Lowering, TrainOptions, device};
+use ntk_empirical::{FiniteNet, Lowering, Mode, TrainOptions, device};
 
 fn agrees(name: &str, dtypes: &[(DType, f64)]) {
     let device = match device(name) {
@@ -47,6 +49,41 @@ fn agrees(name: &str, dtypes: &[(DType, f64)]) {
             }
         }
     }
+}
+
+/// Every layer over positions.
+fn layers_agree(name: &str, dtype: DType, tolerance: f64) {
+    let device = match device(name) {
+        Ok(device) => device,
+        Err(reason) => {
+            println!("SKIPPED: {reason}");
+            return;
+        }
+    };
+    for case in common::cases() {
+        let run = |device: Device| {
+            let net = case.lowered_in(dtype, device, 3, Mode::Training);
+            let kernels = net.symmetric(case.batch(), Which::Both).unwrap();
+            let jv = net.jvp(case.batch(), &common::direction(&net, 1)).unwrap();
+            [kernels.nngp.unwrap(), kernels.ntk.unwrap(), jv]
+        };
+        for (there, here) in run(device.clone()).iter().zip(&run(Device::Cpu)) {
+            common::close(&case.name, there, here, tolerance);
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+#[test]
+fn layers_on_cuda_agree_with_the_cpu() {
+    layers_agree("cuda", DType::F64, 1e-10);
+}
+
+/// Metal has no f64.
+#[cfg(feature = "metal")]
+#[test]
+fn layers_on_metal_agree_with_the_cpu() {
+    layers_agree("metal", DType::F32, 1e-3);
 }
 
 #[cfg(feature = "cuda")]

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use common::{Case, Data, attention, cases, close, direction, global, numbers, phi, pool, shared, variance};
 use ndarray::{Array2, Axis, s};
 use ntk_core::{Affine, Attention, ConvKind, Groups, KernelFn, Net, Pooling, Which, Width, Window};
-use ntk_empirical::candle_core::DType;
+use ntk_empirical::candle_core::{DType, Device};
 use ntk_empirical::{Autograd, FiniteNet, Mode, Model, Parameters, Reduction, TrainOptions};
 
 fn for_each_case(test: impl Fn(&Case, FiniteNet)) {
@@ -103,7 +103,7 @@ fn structured_kernel_is_that_of_candle() {
 fn f32_follows_f64() {
     for case in cases() {
         let kernels = |dtype| {
-            let net = case.lowered_in(dtype, 1, Mode::Evaluation);
+            let net = case.lowered_in(dtype, Device::Cpu, 1, Mode::Evaluation);
             (net.outputs(case.batch()).unwrap(), net.symmetric(case.batch(), Which::Both).unwrap())
         };
         let ((f, k), (f64s, k64)) = (kernels(DType::F32), kernels(DType::F64));

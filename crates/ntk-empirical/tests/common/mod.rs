@@ -94,12 +94,12 @@ impl Case {
     }
 
     pub(crate) fn lowered(&self, seed: u64, mode: Mode) -> FiniteNet {
-        self.lowered_in(DType::F64, seed, mode)
+        self.lowered_in(DType::F64, Device::Cpu, seed, mode)
     }
 
-    pub(crate) fn lowered_in(&self, dtype: DType, seed: u64, mode: Mode) -> FiniteNet {
-        let lowering =
-            Lowering { width: 4, seed, mode, dtype, ..Lowering::for_inputs(self.batch().shape().unwrap()) };
+    pub(crate) fn lowered_in(&self, dtype: DType, device: Device, seed: u64, mode: Mode) -> FiniteNet {
+        let inputs = self.batch().shape().unwrap();
+        let lowering = Lowering { width: 4, seed, mode, dtype, device, ..Lowering::for_inputs(inputs) };
         FiniteNet::lower(&self.net.clone().at_width(4), &lowering)
             .unwrap_or_else(|e| panic!("{}: {e}", self.name))
     }
@@ -363,6 +363,10 @@ pub(crate) fn cases() -> Vec<Case> {
     let sum = Net::serial([embedding() + embedding().then(phi()), Net::flatten(), readout()]);
     cases.push(case(("tokens, branches", sum), Data::tokens(3, 4)));
 
+    let wide =
+        || Net::conv_with(ConvKind::Shared, Width::Fixed(24), affine(), Window::same(&[3]), Groups::Count(1));
+    let few = Net::serial([wide(), phi(), wide(), phi(), global(), readout()]);
+    cases.push(case(("few positions, many channels", few), Data::numbers(3, &[2], 2)));
     let volumes = Net::serial([shared(Window::same(&[2, 1, 2])), phi(), global(), readout()]);
     cases.push(case(("volumes", volumes), Data::numbers(2, &[2, 2, 3], 1)));
     cases
