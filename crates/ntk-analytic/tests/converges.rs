@@ -4,9 +4,12 @@
 
 mod convergence;
 
-use convergence::{AtWidth, Draws, failures};
+use convergence::{Draws, failures};
 use ndarray::Array2;
 use ntk_core::{Activation, Affine, DropRate, Net, Rate, Variance, Width};
+
+/// An architecture as a function of the width.
+type AtWidth = fn(usize) -> Net;
 
 fn variance(value: f64) -> Variance {
     Variance::new(value).unwrap()
@@ -117,7 +120,7 @@ fn inputs() -> Array2<f64> {
 #[test]
 fn finite_kernel_tends_to_infinite_one() {
     let x = inputs();
-    let plan = Draws { widths: [16, 32, 64, 128, 256], draws: 64 };
+    let plan = Draws { widths: [16, 32, 64, 128, 256], draws: 64, faster: false };
     let failures: Vec<String> =
         architectures().into_iter().flat_map(|(name, net)| failures(name, net, (&x).into(), &plan)).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));

@@ -4,7 +4,7 @@
 
 mod convergence;
 
-use convergence::{AtWidth, Draws, failures};
+use convergence::{Draws, failures};
 use ndarray::{Array2, Array3, Array4};
 use ntk_core::{
     Activation, Affine, Attention, AttentionMask, Axes, Batch, ConvKind, DropRate, Graphs, Groups,
@@ -12,7 +12,10 @@ use ntk_core::{
     Window,
 };
 
-const PLAN: Draws = Draws { widths: [8, 16, 32, 64, 128], draws: 32 };
+const PLAN: Draws = Draws { widths: [8, 16, 32, 64, 128], draws: 32, faster: false };
+
+/// An architecture as a function of the width.
+type AtWidth = fn(usize) -> Net;
 
 fn variance(value: f64) -> Variance {
     Variance::new(value).unwrap()

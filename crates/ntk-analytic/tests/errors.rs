@@ -4,7 +4,10 @@
 
 use ndarray::{Array2, array};
 use ntk_analytic::{Analytic, Cov2, Error, Rules, dual};
-use ntk_core::{Activation, Affine, Batch, DropRate, KernelFn, Layer, Net, Variance, Which, Width};
+use ntk_core::{
+    Activation, Affine, Batch, ConvKind, DropRate, Groups, KernelFn, Layer, Net, Variance, Which, Width,
+    Window,
+};
 
 fn dense() -> Net {
     Net::dense(Variance::ONE, Variance::ZERO)
@@ -38,20 +41,20 @@ fn networks_without_a_limit_are_refused_when_they_are_resolved() {
             "gelu at net.2 must read the output of an affine layer, whose channels are Gaussian: put Net::dense before it",
         ),
         (
-            dense().then(phi(Activation::Relu)).then(Net::layer_norm()),
-            "layer_norm at net.2 must read channels of mean zero: put it after an affine layer, before the nonlinearity",
+            Net::layer_norm(),
+            "layer_norm at net must read channels of mean zero: put it after an affine layer, before the nonlinearity",
         ),
         (
             dropout(),
             "dropout at net acts on the input features, where its noise does not average out: put an affine layer before it",
         ),
         (
-            dense().then(Net::identity() + Net::identity()).then(dense()),
-            "the branches of the sum at net.1 are correlated, since 2 of them do not end in fresh weights of mean zero: end all but one in Net::dense",
+            dense().then(Net::identity() + phi(Activation::Relu)).then(dense()),
+            "the branches of the sum at net.1 are correlated, since 2 of them have no weights of their own: put Net::dense into all but one",
         ),
         (
             Net::product([Net::identity(), Net::identity()]),
-            "the branches of the product at net are correlated, since 2 of them have no fresh weights: end all but one in Net::dense",
+            "the branches of the product at net are correlated, since 2 of them have no weights of their own: put Net::dense into all but one",
         ),
         (
             dense().then(phi(custom("nobody"))),
@@ -151,4 +154,92 @@ fn what_is_no_covariance_is_refused() {
     ));
     assert!(matches!(Rules::new().tolerance(0.0), Err(Error::Tolerance { .. })));
     assert!(matches!(Rules::new().tolerance(f64::NAN), Err(Error::Tolerance { .. })));
+}
+
+/// Networks over positions, the inputs they do not fit, and what they say.
+#[test]
+fn positions_that_do_not_fit_are_refused_before_work_starts() {
+    let images = ndarray::Array4::<f64>::from_elem((2, 4, 4, 2), 0.5);
+    let sequences = ndarray::Array3::<f64>::from_elem((2, 4, 2), 0.5);
+    let tokens = ndarray::Array2::<u32>::zeros((2, 4));
+    let (images, sequences) = (Batch::grid(images.view()).unwrap(), Batch::grid(sequences.view()).unwrap());
+    let conv = |window| Net::conv(window, Variance::ONE, Variance::ZERO);
+    let pooled = |net: Net| net.then(Net::global_average_pool()).then(dense());
+    let local = Net::conv_with(
+        ConvKind::Local,
+        Width::HIDDEN,
+        Affine::new(Variance::ONE, Variance::ZERO),
+        Window::same(&[3]),
+        Groups::Count(1),
+    );
+    for (net, x, message) in [
+        (
+            conv(Window::same(&[3, 3])),
+            images,
+            "the outputs have positions [4, 4]: end the network in Net::flatten or a global pool",
+        ),
+        (
+            pooled(conv(Window::valid(&[5, 1]))),
+            images,
+            "conv: a window of 5 positions does not fit the 4 positions of axis 0: make it smaller, or pad with Padding::Same",
+        ),
+        (
+            pooled(conv(Window::same(&[3]))),
+            images,
+            "conv: describes 1 axes of positions, and its input has 2",
+        ),
+        (
+            pooled(dense().then(Net::embedding(Variance::ONE))),
+            sequences,
+            "the embedding at net.1 must be the first layer: it reads tokens",
+        ),
+        (
+            pooled(Net::embedding(Variance::ONE)),
+            sequences,
+            "embedding at net cannot read numbers: an embedding reads Batch::tokens, and every other first layer numbers",
+        ),
+        (
+            pooled(dense()),
+            Batch::tokens(tokens.view(), 5).unwrap(),
+            "a layer at net cannot read tokens: an embedding reads Batch::tokens, and every other first layer numbers",
+        ),
+        (
+            pooled(Net::layer(Layer::Aggregate { axis: 0 }).then(dense())),
+            sequences,
+            "aggregate at net.0 needs a graph for each sample: give the batch Batch::with_graphs",
+        ),
+        (
+            pooled(local),
+            sequences.with_lengths(&[2, 4]),
+            "conv at net.0 does not take samples of several lengths: weights of its own at every position have no use beyond a length",
+        ),
+        (
+            pooled(conv(Window::same(&[3]))),
+            sequences.with_lengths(&[2, 5]),
+            "sample 1 has length 5, and lengths lie between 1 and the 4 positions of a sequence",
+        ),
+    ] {
+        let found = Analytic::new(net).and_then(|kernel| kernel.symmetric(x, Which::Both)).unwrap_err();
+        assert_eq!(found.to_string(), message);
+    }
+}
+
+#[test]
+fn requests_beyond_the_bound_on_memory_say_what_would_fit() {
+    let x = ndarray::Array4::<f64>::from_elem((200, 16, 16, 1), 0.5);
+    let batch = Batch::grid(x.view()).unwrap();
+    let conv = Net::conv(Window::same(&[3, 3]), Variance::ONE, Variance::ZERO).then(phi(Activation::Relu));
+    let net = Net::serial([conv.clone(), conv, Net::flatten(), dense()]);
+    let needed = Analytic::new(net.clone()).unwrap().plan(batch, None, Which::Both).unwrap().bytes();
+    let bounded = |bytes| Analytic::with_rules(net.clone(), &Rules::new().memory(bytes)).unwrap();
+    assert!(bounded(needed).symmetric(batch, Which::Both).is_ok());
+    match bounded(needed - 1).symmetric(batch, Which::Both).unwrap_err() {
+        Error::Memory { rows: 200, columns: 200, budget, needed: found, remedy } => {
+            assert!(
+                found == needed && budget == needed - 1 && remedy.contains("199 × 199 would fit"),
+                "{remedy}"
+            );
+        }
+        other => panic!("{other}"),
+    }
 }

@@ -146,7 +146,7 @@ vectorized! {
                     continue;
                 }
                 let (a, b) = (&a[k * n1 + first..][..LANES], &b[k * n2 + first..][..LANES]);
-                let partial = if k % 2 == 0 { &mut even } else { &mut odd };
+                let partial = if k.is_multiple_of(2) { &mut even } else { &mut odd };
                 for l in 0..LANES {
                     partial[l] = fma::<FMA>(partial[l], r[l] * r[l], a[l] * b[l]);
                 }

@@ -34,7 +34,7 @@ impl Stage {
     /// Carries a pair of samples through.
     pub(crate) fn run(&self, state: &mut State, of: Of) {
         if let Some(before) = &self.before {
-            state.to_covariances(before.two(of));
+            state.become_covariances(before.two(of));
         }
         let matrix = |values: &[f64]| {
             Array2::from_shape_vec((state.positions, state.positions), values.to_vec()).unwrap_or_default()
@@ -51,7 +51,7 @@ impl Stage {
             Err(_) => state.values.iter_mut().chain(&mut state.ntk).for_each(|value| *value = f64::NAN),
         }
         if let Some(after) = &self.after {
-            state.to_distances(after.two(of), of.same);
+            state.become_distances(after.two(of), of.same);
         }
     }
 }
@@ -76,7 +76,7 @@ pub(crate) fn pass(
             Some(own) => {
                 let mut own = own.clone();
                 own.dense(Of { i, j: i, same: true, parallel: false });
-                own.to_covariances([q, q]);
+                own.become_covariances([q, q]);
                 Array2::from_shape_vec((positions, positions), own.values).unwrap_or_default()
             }
             None => Array2::from_diag(&ndarray::ArrayView1::from(q)),
@@ -110,7 +110,7 @@ pub(crate) fn pass(
             own.dense(Of { i, j: i, same: true, parallel: false });
             own.values = output.into_raw_vec_and_offset().0;
             own.covariances = true;
-            own.to_distances([after.of(i), after.of(i)], true);
+            own.become_distances([after.of(i), after.of(i)], true);
         }
         samples.variance = after.clone();
     }
@@ -119,7 +119,7 @@ pub(crate) fn pass(
 
 impl State {
     /// Distances from now on; those of a sample's position with itself are 0. q: variances.
-    fn to_distances(&mut self, q: super::state::Two<'_>, same: bool) {
+    fn become_distances(&mut self, q: super::state::Two<'_>, same: bool) {
         self.each(|p, r, value, _| {
             let distance = 0.5 * (q[0][p] + q[1][r]) - *value;
             *value = if same && p == r { 0.0 } else { distance.max(0.0) };

@@ -86,6 +86,7 @@ pub(crate) enum Kind {
         global: Option<Pooling>,
         /// Taps of a sliding window, by which lengths pass.
         axes: Option<Vec<AxisTaps>>,
+        padding: Padding,
         /// The sides of blocks side by side, all of one weight a position.
         blocks: Option<(Vec<usize>, f64)>,
         name: &'static str,
@@ -261,7 +262,11 @@ fn mix(layer: &Layer, grid: &Grid) -> Result<Kind, Error> {
         Layer::Resize { .. } => ("resize", None, None, None),
         _ => ("linear", None, None, None),
     };
-    Ok(Kind::Mix { map, global, axes, blocks, name })
+    let padding = match layer {
+        Layer::Pool { window, .. } => window.padding,
+        _ => Padding::Valid,
+    };
+    Ok(Kind::Mix { map, global, axes, padding, blocks, name })
 }
 
 /// The group of each position, where axes are normalized over together.
@@ -293,7 +298,8 @@ fn merge(ops: Vec<Op>) -> Vec<Op> {
         }
     }
     if let Some((map, op)) = sum {
-        let kind = Kind::Mix { map, global: None, axes: None, blocks: None, name: "a sum" };
+        let kind =
+            Kind::Mix { map, global: None, axes: None, padding: Padding::Valid, blocks: None, name: "a sum" };
         rest.insert(0, Op { kind, ..op });
     }
     rest

@@ -65,13 +65,11 @@ impl Samples<'_> {
         let positions = self.variance.positions();
         let mask = Stage::Mask { lengths: lengths.to_vec(), variance: self.variance.clone() };
         self.advance(&mask);
-        let masked = |table: &Table| {
+        for table in std::iter::once(&mut self.variance).chain(&mut self.mean) {
             let values = table.all().iter().enumerate();
             let value = |(k, &v): (usize, &f64)| if k % positions < lengths[k / positions] { v } else { 0.0 };
-            Table::new(positions, values.map(value).collect())
-        };
-        self.variance = masked(&self.variance);
-        self.mean = self.mean.as_ref().map(masked);
+            *table = Table::new(positions, values.map(value).collect());
+        }
         mask
     }
 
@@ -215,7 +213,7 @@ fn unmasked(op: &Op, samples: &mut Samples<'_>) -> Result<Stage, Error> {
             samples.advance(&stage);
             stage
         }
-        Kind::Mix { map, global, axes, name, .. } => {
+        Kind::Mix { map, global, axes, padding, name, .. } => {
             let maps = match (global, &mut samples.lengths) {
                 (_, None) => Maps::Shared(map.clone()),
                 (Some(pooling), Some(lengths)) => {
@@ -226,7 +224,7 @@ fn unmasked(op: &Op, samples: &mut Samples<'_>) -> Result<Stage, Error> {
                     Maps::Each(lengths.iter().map(|&length| row(length)).collect())
                 }
                 (None, Some(lengths)) => {
-                    let Some(axes) = axes else {
+                    let Some(axes) = axes.as_ref().filter(|_| *padding != Padding::Circular) else {
                         let remedy = "use it on samples of one length, or after a global pool";
                         return Err(Error::Lengths { layer: (*name).to_owned(), at: at.clone(), remedy });
                     };
@@ -257,15 +255,13 @@ fn unmasked(op: &Op, samples: &mut Samples<'_>) -> Result<Stage, Error> {
             mix(op, Maps::Each(maps.ok_or_else(|| Error::NoGraphs { at: at.clone() })?), samples)
         }
         Kind::Flatten => {
-            let stage = Stage::Flatten;
             samples.own.clear();
-            let mean = |table: &Table| {
+            for table in std::iter::once(&mut samples.variance).chain(&mut samples.mean) {
                 let n = table.positions();
-                Table::new(1, table.all().chunks_exact(n).map(|q| q.iter().sum::<f64>() / n as f64).collect())
-            };
-            samples.variance = mean(&samples.variance);
-            samples.mean = samples.mean.as_ref().map(mean);
-            stage
+                let mean = |values: &[f64]| values.iter().sum::<f64>() / n as f64;
+                *table = Table::new(1, table.all().chunks_exact(n).map(mean).collect());
+            }
+            Stage::Flatten
         }
         Kind::Attention { attention, shares } => super::attend::pass(op, attention, *shares, samples)?,
         Kind::Serial(ops) => serial(ops, samples)?,
@@ -278,7 +274,7 @@ fn unmasked(op: &Op, samples: &mut Samples<'_>) -> Result<Stage, Error> {
                 samples.variance = variance;
             }
             let covariances = ends.iter().all(|(_, end)| end.covariances);
-            let lengths = ends.first().and_then(|(_, end)| end.lengths.clone());
+            let lengths = longest(&ends);
             let one = |(stage, end): (Stage, Samples<'_>)| (stage, (!covariances).then_some(end.variance));
             let stage = Stage::Product(ends.into_iter().map(one).collect());
             samples.advance(&stage);
@@ -377,12 +373,15 @@ pub(crate) fn activate(
     Ok(prepared)
 }
 
+/// Positions and weights that an output is made of.
+type Row = [(usize, f64)];
+
 fn mix(op: &Op, maps: Maps, samples: &mut Samples<'_>) -> Stage {
     for_each_own(&mut samples.own, |(i, own)| own.dense(Of { i, j: i, same: true, parallel: false }));
     let switch = covariances(op, samples);
     let outputs = maps.of(0).rows.len();
     let n = samples.count();
-    let table = |of: &dyn Fn(usize, &[(usize, f64)]) -> f64| {
+    let table = |of: &dyn Fn(usize, &Row) -> f64| {
         let rows = (0..n).flat_map(|sample| maps.of(sample).rows.iter().map(move |row| (sample, row)));
         Table::new(outputs, rows.map(|(sample, row)| of(sample, row)).collect())
     };
@@ -483,6 +482,12 @@ fn branches<'a, 'b>(
     .collect()
 }
 
+/// A position exists after branches if it does in one of them.
+fn longest(ends: &[(Stage, Samples<'_>)]) -> Option<Vec<usize>> {
+    let lengths = ends.iter().filter_map(|(_, end)| end.lengths.clone());
+    lengths.reduce(|a, b| a.into_iter().zip(b).map(|(a, b)| a.max(b)).collect())
+}
+
 fn means(ends: &[(Stage, Samples<'_>)]) -> Vec<Option<Table>> {
     ends.iter().map(|(_, end)| end.mean.clone()).collect()
 }
@@ -507,10 +512,7 @@ fn sum(ops: &[(f64, Op)], cross: bool, samples: &mut Samples<'_>) -> Result<Stag
     }
     let zero = |mean: Option<Table>| mean.unwrap_or_else(|| samples.variance.map(|_| 0.0));
     let total = if all.is_empty() { None } else { weighted(means(&ends).into_iter().map(zero).collect()) };
-    let (first, lengths) = match ends.first() {
-        Some((_, end)) => (end.covariances, end.lengths.clone()),
-        None => (samples.covariances, None),
-    };
+    let (first, lengths) = (ends.iter().all(|(_, end)| end.covariances), longest(&ends));
     let branches = ops.iter().zip(ends).map(|((weight, _), (stage, _))| (*weight, stage)).collect();
     let stage = Stage::Sum { branches, means: if cross { all } else { Vec::new() } };
     samples.advance(&stage);

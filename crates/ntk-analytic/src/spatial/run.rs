@@ -303,7 +303,10 @@ impl<T: Real> Carrier<T> {
             }
             _ => {
                 state.dense(of);
-                state.to_full();
+                let full = state.full;
+                state.fill_up();
+                // Room was made for the copy alone: what was not computed stays unknown.
+                state.full = full;
                 Sheets::from_dense(&self.layout, &state.values, &state.ntk)
             }
         };
@@ -449,11 +452,10 @@ impl Pool {
 
     fn run_own(&self, state: &mut State, i: usize) {
         let of = Of { i, j: i, same: true, parallel: false };
-        if let (Some(layout), Form::Double(sheets)) = (&self.own, &state.form) {
-            if let Some(sheets) = self.pooled(sheets, layout, of) {
-                state.positions = layout.positions();
-                state.form = Form::Double(sheets);
-            }
+        let (Some(layout), Form::Double(sheets)) = (&self.own, &state.form) else { return };
+        if let Some(sheets) = self.pooled(sheets, layout, of) {
+            state.positions = layout.positions();
+            state.form = Form::Double(sheets);
         }
     }
 

@@ -233,7 +233,7 @@ impl Stage {
                     }
                 });
             }
-            Stage::Covariances { variance } => state.to_covariances(variance.two(of)),
+            Stage::Covariances { variance } => state.become_covariances(variance.two(of)),
             Stage::Mix { maps, correction } => {
                 let mut mixed = state.mix([maps.of(of.i), maps.of(of.j)]);
                 if let Some(Correction { weight, variance, spread }) = correction {
@@ -293,6 +293,7 @@ impl Stage {
                     total = Some(match total {
                         None => (branch, q),
                         Some((mut product, before)) => {
+                            alike(&mut product, &mut branch);
                             multiply(&mut product, before.as_ref(), &branch, q.as_ref());
                             let both = before.zip(q).map(|([a, b], [c, d])| {
                                 let times =
@@ -317,7 +318,7 @@ impl Stage {
                         branch
                     })
                     .collect();
-                let (full, n) = (state.full, places.len());
+                let (full, n) = (parts.iter().all(|part| part.full), places.len());
                 let count = if full { n * n } else { n };
                 let covariances = parts.iter().all(|part| part.covariances);
                 let ntk = vec![0.0; if state.ntk.is_empty() { 0 } else { count }];
@@ -387,8 +388,17 @@ fn add(total: &mut State, mut other: State, weight: f64, of: Of) {
     if !added {
         total.dense(of);
         other.dense(of);
+        alike(total, &mut other);
         total.values.iter_mut().zip(&other.values).for_each(|(a, b)| *a += weight * b);
         total.ntk.iter_mut().zip(&other.ntk).for_each(|(a, b)| *a += weight * b);
+    }
+}
+
+/// A branch that leaves pairs of the same position says that no others are read: the other branch drops them too.
+fn alike(a: &mut State, b: &mut State) {
+    if a.full != b.full {
+        a.keep_same();
+        b.keep_same();
     }
 }
 

@@ -126,7 +126,7 @@ impl State {
     }
 
     /// Room for all pairs, with nothing at those that are not kept.
-    pub(crate) fn to_full(&mut self) {
+    pub(crate) fn fill_up(&mut self) {
         if !self.full && self.positions > 1 {
             let n = self.positions;
             for values in [&mut self.values, &mut self.ntk] {
@@ -160,7 +160,7 @@ impl State {
     }
 
     /// Covariances from now on. q: variances.
-    pub(crate) fn to_covariances(&mut self, q: Two<'_>) {
+    pub(crate) fn become_covariances(&mut self, q: Two<'_>) {
         if !self.covariances {
             self.each(|p, r, value, _| *value = covariance(q[0][p], q[1][r], *value));
             self.covariances = true;
@@ -168,7 +168,7 @@ impl State {
     }
 
     /// Drops all pairs but those of the same position.
-    pub(crate) fn to_same(&mut self) {
+    pub(crate) fn keep_same(&mut self) {
         if self.full {
             let step = self.positions + 1;
             for values in [&mut self.values, &mut self.ntk] {
@@ -319,7 +319,7 @@ impl State {
 
     /// The mean over positions.
     pub(crate) fn flatten(&mut self) {
-        self.to_same();
+        self.keep_same();
         let n = self.positions as f64;
         for values in [&mut self.values, &mut self.ntk] {
             if !values.is_empty() {

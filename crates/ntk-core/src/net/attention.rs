@@ -91,7 +91,7 @@ pub enum PositionDecay {
     },
 }
 
-/// Gaussian embeddings of the positions, drawn once and shared by all samples; not trained.
+/// Gaussian embeddings of the positions, shared by all samples; they learn at the rate of the layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct PositionEmbedding {
@@ -101,7 +101,7 @@ pub struct PositionEmbedding {
     pub variance: Variance,
     /// Covariance over positions.
     pub decay: PositionDecay,
-    /// The exponent p of the distance, > 0.
+    /// The exponent p of the distance, in (0, 2]: beyond 2 the covariances need not be positive.
     pub power: f64,
     /// Whether values carry them too, or queries and keys only.
     pub values: bool,
@@ -211,16 +211,15 @@ impl Attention {
             if let PositionCombine::Concat(channels) = position.combine {
                 widths.push(channels);
             }
-            let positive = |parameter, value: f64| {
-                let domain = "a finite positive number";
+            let within = |parameter, value: f64, largest: f64, domain| {
                 let error = Error::LayerParameter { layer: "attention", parameter, value, domain };
-                if value.is_finite() && value > 0.0 { Ok(()) } else { Err(error) }
+                if value > 0.0 && value <= largest { Ok(()) } else { Err(error) }
             };
-            positive("power", position.power)?;
+            within("power", position.power, 2.0, "a number in (0, 2]")?;
             match position.decay {
                 PositionDecay::Independent => {}
                 PositionDecay::Inverse { scale } | PositionDecay::Exponential { scale } => {
-                    positive("scale", scale)?
+                    within("scale", scale, f64::MAX, "a finite positive number")?;
                 }
             }
         }

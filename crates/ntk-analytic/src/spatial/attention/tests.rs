@@ -355,7 +355,8 @@ fn positional_embeddings_mix_into_logits_and_values() {
     });
     let [share, rest] = [0.8, 0.2];
     let mixed = k.clone().map(|k| share * k + rest * &r);
-    let scaled = theta.clone().map(|theta| share * theta);
+    // Embeddings learn: their covariance is a tangent kernel too.
+    let scaled = theta.clone().map(|theta| share * theta + rest * &r);
     for attention in all() {
         let with = |values| Attention {
             position: Some(PositionEmbedding { values, ..position }),
