@@ -104,6 +104,12 @@ impl Analytic {
                 return Err(ntk_core::Error::BlockShape { expected, got: kernel.dim() }.into());
             }
         }
+        let which = match (&block.nngp, &block.ntk) {
+            (Some(_), None) => Which::Nngp,
+            (None, _) => Which::Ntk,
+            _ => Which::Both,
+        };
+        self.check_memory(x, None, which)?;
         match self.engine(x)? {
             Some(engine) => engine.fill(x, None, block),
             None => self.evaluate(Directions::new(x), None, x.features())?.fill_block(block),
@@ -170,6 +176,15 @@ impl Analytic {
         }
     }
 
+    /// Refuses what does not fit the bound on memory, if there is one.
+    fn check_memory(&self, x1: Batch<'_>, x2: Option<Batch<'_>>, which: Which) -> Result<(), Error> {
+        if self.settings.memory.is_none() {
+            return Ok(());
+        }
+        let engine = Engine::new(&self.node, x1, self.settings)?;
+        engine.check_memory(x1.len(), x2.map(|x2| x2.len()), which)
+    }
+
     /// The engine for networks or inputs with positions.
     fn engine(&self, x: Batch<'_>) -> Result<Option<Engine>, Error> {
         if !self.node.is_spatial() && x.positions() == Grid::VECTOR && x.token_ids().is_none() {
@@ -199,6 +214,7 @@ impl KernelFn for Analytic {
 
     fn block(&self, x1: Batch<'_>, x2: Batch<'_>, which: Which) -> Result<KernelBlock, Error> {
         Batch::check_pair(x1, x2)?;
+        self.check_memory(x1, Some(x2), which)?;
         if let Some(engine) = self.engine(x1)? {
             return engine.block(x1.reborrow(), Some(x2.reborrow()), which);
         }
@@ -207,6 +223,7 @@ impl KernelFn for Analytic {
 
     fn symmetric(&self, x: Batch<'_>, which: Which) -> Result<KernelBlock, Error> {
         x.check()?;
+        self.check_memory(x, None, which)?;
         if let Some(engine) = self.engine(x)? {
             return engine.block(x, None, which);
         }

@@ -40,12 +40,22 @@ pub enum Error {
         "the branches of the {combinator} at {at} are correlated, since {count} of them have no weights of their own: put Net::dense into all but one"
     )]
     CorrelatedBranches {
-        /// `sum` or `product`.
+        /// `sum`, `product` or `join`.
         combinator: &'static str,
         /// Where in the network.
         at: String,
         /// Number of branches without weights.
         count: usize,
+    },
+    /// Branches that meet channel by channel while the channels of more than one differ in law.
+    #[error(
+        "the {combinator} at {at} multiplies averages of branches whose channels differ in law (a flatten, a concatenation, groups): put Net::dense at the end of all but one"
+    )]
+    UnequalChannels {
+        /// `sum`, `product` or `join`.
+        combinator: &'static str,
+        /// Where in the network.
+        at: String,
     },
     /// A network whose outputs still have positions.
     #[error("the outputs have positions {grid:?}: end the network in Net::flatten or a global pool")]

@@ -84,8 +84,6 @@ pub(crate) enum Node {
     Attention {
         at: String,
         attention: Box<Attention>,
-        /// Shares of the channels and of concatenated positional embeddings in what queries and keys read.
-        shares: [f64; 2],
     },
     Serial(Vec<Node>),
     Sum {
@@ -227,6 +225,8 @@ struct Here {
     /// Whether an affine layer has been passed, so that averages over channels are averages over many.
     wide: bool,
     channels: Channels,
+    /// Whether all channels have one law, so that the mean of a product is the product of means.
+    uniform: bool,
     /// Layers passed.
     depth: usize,
 }
@@ -234,8 +234,14 @@ struct Here {
 /// Resolves a network for inputs of any law.
 pub(crate) fn plan(net: &Net, rules: &Rules) -> Result<Node, Error> {
     net.check()?;
-    let mut here =
-        Here { law: Law::Other, mean: Mean::Nonzero, wide: false, channels: Channels::INPUT, depth: 0 };
+    let mut here = Here {
+        law: Law::Other,
+        mean: Mean::Nonzero,
+        wide: false,
+        channels: Channels::INPUT,
+        uniform: false,
+        depth: 0,
+    };
     resolve(net, rules, "net", &mut here)
 }
 
@@ -334,6 +340,18 @@ fn resolve_branches(
         return Err(ntk_core::Error::MixedWidths { left, right }.into());
     }
     here.wide = ends.iter().all(|end| end.wide);
+    here.depth = ends.iter().map(|end| end.depth).max().unwrap_or(here.depth);
+    // Where channels meet channel by channel, averages may be multiplied if all but one branch have one law for all.
+    let meet = |end: &&Here| match combinator {
+        "product" => true,
+        "sum" | "join" => end.mean != Mean::Zero,
+        _ => false,
+    };
+    let meeting = ends.iter().filter(meet).count();
+    if meeting > 1 && ends.iter().filter(meet).filter(|end| !end.uniform).count() > 1 {
+        return Err(Error::UnequalChannels { combinator, at });
+    }
+    here.uniform = combinator != "concat" && ends.iter().all(|end| end.uniform);
     let all = |holds: fn(&Here) -> bool| ends.iter().all(holds);
     let gaussian = matches!(combinator, "sum" | "join") && all(|end| end.law == Law::Gaussian);
     here.law = if gaussian { Law::Gaussian } else { Law::Other };
@@ -373,22 +391,14 @@ fn resolve_layer(layer: &Layer, rules: &Rules, at: &str, here: &mut Here) -> Res
             }
         }
         Layer::Attention(attention) => {
-            let shares = match attention.position.map(|position| position.combine) {
-                Some(PositionCombine::Concat(width)) => {
-                    let all = here.channels.plus(Channels::of(width));
-                    if all.is_mixed() {
-                        return Err(ntk_core::Error::MixedWidths {
-                            left: here.channels.width(),
-                            right: width,
-                        }
-                        .into());
-                    }
-                    let share = |channels: Channels| channels.at(1) / all.at(1);
-                    [share(here.channels), share(Channels::of(width))]
+            if let Some(PositionCombine::Concat(width)) = attention.position.map(|position| position.combine)
+            {
+                if here.channels.plus(Channels::of(width)).is_mixed() {
+                    let left = here.channels.width();
+                    return Err(ntk_core::Error::MixedWidths { left, right: width }.into());
                 }
-                _ => [1.0, 1.0],
-            };
-            Node::Attention { at, attention: attention.clone(), shares }
+            }
+            Node::Attention { at, attention: attention.clone() }
         }
         Layer::Pool { .. }
         | Layer::GlobalPool { .. }
@@ -437,6 +447,12 @@ fn resolve_layer(layer: &Layer, rules: &Rules, at: &str, here: &mut Here) -> Res
     if let Some(width) = width {
         here.wide = true;
         here.channels = Channels::of(width);
+    }
+    match layer {
+        Layer::Dense { .. } | Layer::Embedding { .. } | Layer::Attention(_) => here.uniform = true,
+        Layer::Conv { groups, .. } => here.uniform = !grouped && *groups != Groups::Depthwise,
+        Layer::Flatten => here.uniform = false,
+        _ => {}
     }
     if grouped {
         here.law = Law::Other;

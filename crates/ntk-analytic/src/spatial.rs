@@ -77,7 +77,6 @@ impl Engine {
         x2: Option<Batch<'a>>,
         which: Which,
     ) -> Result<KernelBlock, Error> {
-        self.check_memory(x1.len(), x2.map(|x2| x2.len()), which)?;
         let shape = (x1.len(), x2.unwrap_or(x1).len());
         let zeros = |wanted: bool| wanted.then(|| ndarray::Array2::<f64>::zeros(shape));
         let mut block = KernelBlock { nngp: zeros(which.nngp()), ntk: zeros(which.ntk()) };
@@ -136,7 +135,14 @@ impl Engine {
 
     /// The error bound that quadrature reaches for these samples.
     pub(crate) fn quadrature_error(&self, x: Batch<'_>) -> Result<f64, Error> {
-        Ok(self.tile_of(x, None)?.stage.quadrature_error())
+        let mut largest: f64 = 0.0;
+        for i in (0..x.len()).step_by(self.tile()) {
+            let tile = self.tile_of(x.range(i, x.len().min(i + self.tile())), None)?;
+            // Integrals over logits are known by their errors once they are done.
+            self.entries(&tile, true, |a, b| a == b)?;
+            largest = largest.max(tile.stage.quadrature_error());
+        }
+        Ok(largest)
     }
 
     /// What a request costs.
@@ -149,8 +155,8 @@ impl Engine {
         let kernels = usize::from(which.nngp()) + usize::from(which.ntk());
         let samples = self.tile().min(rows) + columns.map_or(0, |columns| self.tile().min(columns));
         let first = 16 * cost::entries(&self.op.input, &self.need.pairs) as usize;
-        // Of a state in work: before, after, and one more in between.
-        let states = 3 * cost.bytes.max(first) * threads;
+        // Of a state in work: before, after, and two more in between.
+        let states = 4 * cost.bytes.max(first) * threads;
         Plan {
             layers,
             pairs,
@@ -164,16 +170,24 @@ impl Engine {
     }
 
     /// Refuses a request that does not fit the bound on memory.
-    fn check_memory(&self, rows: usize, columns: Option<usize>, which: Which) -> Result<(), Error> {
+    pub(crate) fn check_memory(
+        &self,
+        rows: usize,
+        columns: Option<usize>,
+        which: Which,
+    ) -> Result<(), Error> {
         let Some(budget) = self.settings.memory else { return Ok(()) };
         let plan = self.plan(rows, columns, which);
         if plan.bytes() <= budget {
             return Ok(());
         }
-        // Work shrinks with the tile only for the smallest requests.
-        let fits = (1..rows.max(columns.unwrap_or(rows)))
-            .rev()
-            .find(|&n| self.plan(n, columns.map(|_| n), which).bytes() <= budget);
+        let fits = |n: usize| self.plan(n, columns.map(|_| n), which).bytes() <= budget;
+        let (mut low, mut high) = (0, rows.max(columns.unwrap_or(rows)));
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if fits(middle) { low = middle } else { high = middle }
+        }
+        let fits = (low > 0).then_some(low);
         let remedy = match fits {
             Some(n) => format!("{n} × {n} would fit: compute tiles of this size with Tiled or TileStore"),
             None => format!(
@@ -242,7 +256,7 @@ impl Engine {
         let (full, parallel) = (pass::wide(&self.need.pairs), pairs.len() < 2 * threads());
         let one = |(a, b): (usize, usize)| -> Entry {
             let mut state = State::input(&tile.inputs, full, ntk);
-            let of = Of { i: a, j: offset + b, same: offset == 0 && a == b, parallel };
+            let of = Of { i: a, j: offset + b, same: offset == 0 && a == b, own: false, parallel };
             tile.stage.run(&mut state, of);
             state.dense(of);
             (a, b, state.values[0], state.ntk.first().copied().unwrap_or(0.0))
@@ -289,7 +303,13 @@ fn threads() -> usize {
 fn check_tokens(node: &Node, x: Batch<'_>) -> Result<(), Error> {
     let tokens = x.token_ids().is_some();
     match node {
-        Node::Serial(nodes) => nodes.first().map_or(Ok(()), |node| check_tokens(node, x)),
+        Node::Serial(nodes) => match nodes.first() {
+            Some(node) => check_tokens(node, x),
+            None if tokens => {
+                Err(Error::Tokens { layer: "the identity", at: "net".to_owned(), found: "tokens" })
+            }
+            None => Ok(()),
+        },
         Node::Sum { nodes, .. } | Node::Product(nodes) | Node::Join { nodes, .. } => {
             nodes.iter().try_for_each(|node| check_tokens(node, x))
         }

@@ -222,6 +222,73 @@ fn branches_tend_to_their_limits() {
     ]));
 }
 
+/// Pools inside of branches, and one position that becomes several.
+#[test]
+fn grids_that_change_in_branches_tend_to_their_limits() {
+    let window = || Window::same(&[3]);
+    let x = |positions: usize| {
+        Array3::from_shape_fn((3, positions, 2), |(n, t, c)| {
+            1.2 * (1.7 * n as f64 + (n + 1) as f64 * t as f64 + 0.8 * c as f64).cos()
+        })
+    };
+    let blocks = || pool(Pooling::Average, Window::blocks(&[2]));
+    let spread = kind(ConvKind::Transposed, Window::valid(&[2]).strides(&[2]));
+    let pooled_branches = Net::serial([
+        conv(window()),
+        relu(),
+        Net::sum([
+            blocks().then(conv(Window::same(&[1]))),
+            Net::serial([conv(window()), relu(), blocks(), conv(Window::same(&[1]))]),
+        ]),
+        relu(),
+        blocks(),
+        conv(window()),
+        relu(),
+    ]);
+    let smooth = || pool(Pooling::Average, window());
+    let rows = vec![
+        ("pools in branches", 8, pooled([pooled_branches])),
+        ("one position to two", 1, pooled([spread.clone(), relu()])),
+        (
+            "two positions to one to two",
+            2,
+            pooled([conv(window()), relu(), blocks(), spread, relu()]).then(Net::identity()),
+        ),
+        (
+            "one position to two, then dense",
+            2,
+            Net::serial([
+                conv(window()),
+                relu(),
+                blocks(),
+                Net::layer(Layer::Linear { axis: 0, rows: vec![vec![1.0], vec![2.0]], remove: false }),
+                dense(),
+                relu(),
+                Net::global_average_pool(),
+                dense(),
+                relu(),
+                readout(),
+            ]),
+        ),
+        (
+            "maps in maps",
+            4,
+            pooled([dense(), Net::identity() + smooth().residual().then(smooth()), relu(), dense(), relu()]),
+        ),
+        (
+            "one axis to two by joining",
+            1,
+            pooled([Net::join(0, [dense(), dense().then(erf())]), dense(), relu()]),
+        ),
+    ];
+    let mut all = Vec::new();
+    for (name, positions, net) in rows {
+        let x = x(positions);
+        all.extend(failures(name, |_| net.clone(), Batch::grid(x.view()).unwrap(), &PLAN));
+    }
+    none(all);
+}
+
 #[test]
 fn sequences_graphs_and_tokens_tend_to_their_limits() {
     let x = sequences();

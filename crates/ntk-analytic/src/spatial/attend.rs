@@ -75,7 +75,7 @@ pub(crate) fn pass(
             _ if samples.covariances => Array2::zeros((positions, positions)),
             Some(own) => {
                 let mut own = own.clone();
-                own.dense(Of { i, j: i, same: true, parallel: false });
+                own.dense(Of::own(i));
                 own.become_covariances([q, q]);
                 Array2::from_shape_vec((positions, positions), own.values).unwrap_or_default()
             }
@@ -83,12 +83,17 @@ pub(crate) fn pass(
         }
     };
     let length = |i: usize| samples.lengths.as_ref().map_or(positions, |lengths| lengths[i]);
+    let error = AtomicU64::new(0);
     let each = |i: usize| {
         let own = own(i);
         let sample = limit.sample(&own, length(i))?;
         // What the layer makes of the sample with itself, where variances are read later.
         let output = match op.need.own {
-            Some(_) => Some(limit.pair([&sample, &sample], &own, None)?.kernel),
+            Some(_) => {
+                let output = limit.pair([&sample, &sample], &own, None)?;
+                error.fetch_max(output.error.to_bits(), Ordering::Relaxed);
+                Some(output.kernel)
+            }
             None => None,
         };
         Ok((sample, output))
@@ -107,14 +112,14 @@ pub(crate) fn pass(
     });
     if let (Some(after), Some(outputs)) = (&after, outputs) {
         for (i, (own, output)) in samples.own.iter_mut().zip(outputs).enumerate() {
-            own.dense(Of { i, j: i, same: true, parallel: false });
+            own.dense(Of::own(i));
             own.values = output.into_raw_vec_and_offset().0;
             own.covariances = true;
             own.become_distances([after.of(i), after.of(i)], true);
         }
         samples.variance = after.clone();
     }
-    Ok(Any::Attention(Box::new(Stage { limit, samples: prepared, before, after, error: AtomicU64::new(0) })))
+    Ok(Any::Attention(Box::new(Stage { limit, samples: prepared, before, after, error })))
 }
 
 impl State {

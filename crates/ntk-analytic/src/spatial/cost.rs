@@ -51,7 +51,10 @@ impl Op {
             })
         };
         let before = entries(&self.input, &all(&self.input));
-        let state = 16 * entries(&self.output, &self.need.pairs) as usize;
+        // Where more than the same position is read, room is made for all pairs.
+        let room =
+            if super::pass::wide(&self.need.pairs) { all(&self.output) } else { self.need.pairs.clone() };
+        let state = 16 * entries(&self.output, &room) as usize;
         match &self.kind {
             Kind::Serial(ops) => return parts(&mut ops.iter(), lines, 0),
             Kind::Sum { ops, .. } => return parts(&mut ops.iter().map(|(_, op)| op), lines, 2 * state),

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use ntk_core::{Activation, Attention, Axes, AxisMap, AxisTaps, ConvKind, Grid, Groups, Layer, LogitScaling};
-use ntk_core::{Padding, Pooling, Weighting};
+use ntk_core::{Padding, Pooling, PositionCombine, Weighting};
 
 use crate::plan::{self, Channels, Node};
 use crate::{DualActivation, Error, LayerRule};
@@ -87,6 +87,8 @@ pub(crate) enum Kind {
         /// Taps of a sliding window, by which lengths pass.
         axes: Option<Vec<AxisTaps>>,
         padding: Padding,
+        /// Whether weights depend on how many positions there are.
+        edges: bool,
         /// The sides of blocks side by side, all of one weight a position.
         blocks: Option<(Vec<usize>, f64)>,
         name: &'static str,
@@ -184,9 +186,15 @@ impl Compiler {
                 ("flatten", Kind::Flatten)
             }
             Node::Aggregate { at, axis } => (at.as_str(), Kind::Aggregate { axis: *axis }),
-            Node::Attention { at, attention, shares } => {
+            Node::Attention { at, attention } => {
+                let width = match attention.position.map(|position| position.combine) {
+                    Some(PositionCombine::Concat(width)) => Some(Channels::of(width).at(self.features)),
+                    _ => None,
+                };
+                let here = self.channels.at(self.features);
+                let shares = width.map_or([1.0; 2], |width| [here / (here + width), width / (here + width)]);
                 self.channels = Channels::of(attention.width);
-                (at.as_str(), Kind::Attention { attention: attention.clone(), shares: *shares })
+                (at.as_str(), Kind::Attention { attention: attention.clone(), shares })
             }
             Node::Serial(nodes) => {
                 ("net", Kind::Serial(nodes.iter().map(|node| self.op(node)).collect::<Result<_, _>>()?))
@@ -266,7 +274,8 @@ fn mix(layer: &Layer, grid: &Grid) -> Result<Kind, Error> {
         Layer::Pool { window, .. } => window.padding,
         _ => Padding::Valid,
     };
-    Ok(Kind::Mix { map, global, axes, padding, blocks, name })
+    let edges = matches!(layer, Layer::Pool { pooling: Pooling::EdgeAverage, .. });
+    Ok(Kind::Mix { map, global, axes, padding, edges, blocks, name })
 }
 
 /// The group of each position, where axes are normalized over together.
@@ -298,8 +307,15 @@ fn merge(ops: Vec<Op>) -> Vec<Op> {
         }
     }
     if let Some((map, op)) = sum {
-        let kind =
-            Kind::Mix { map, global: None, axes: None, padding: Padding::Valid, blocks: None, name: "a sum" };
+        let kind = Kind::Mix {
+            map,
+            global: None,
+            axes: None,
+            padding: Padding::Valid,
+            edges: false,
+            blocks: None,
+            name: "a sum",
+        };
         rest.insert(0, Op { kind, ..op });
     }
     rest
@@ -320,6 +336,10 @@ fn add(row: &mut Vec<(usize, f64)>, other: Vec<(usize, f64)>) {
 fn linear(op: &Op) -> Option<AxisMap> {
     match &op.kind {
         Kind::Mix { map, .. } => Some(map.clone()),
+        Kind::Sum { ops, .. } => match &ops[..] {
+            [(_, only)] => linear(only),
+            _ => None,
+        },
         Kind::Serial(ops) => ops.iter().try_fold(AxisMap::identity(op.input.positions()), |first, op| {
             let next = linear(op)?;
             let row = |row: &Vec<(usize, f64)>| {

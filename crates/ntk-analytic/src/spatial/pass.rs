@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ntk_core::{Activation, AxisMap, AxisTaps, Batch, Padding, Pooling};
+use ntk_core::{Activation, AxisMap, AxisTaps, Batch, Law, Padding, Pooling};
 #[cfg(feature = "rayon")]
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
 
@@ -50,7 +50,7 @@ impl Samples<'_> {
 
     /// Carries the covariances of each sample with itself through a stage.
     fn advance(&mut self, stage: &Stage) {
-        for_each_own(&mut self.own, |(i, own)| stage.run(own, Of { i, j: i, same: true, parallel: false }));
+        for_each_own(&mut self.own, |(i, own)| stage.run(own, Of::own(i)));
     }
 
     pub(crate) fn check_finite(&self, at: &str) -> Result<(), Error> {
@@ -101,6 +101,11 @@ pub(crate) fn for_each_own(own: &mut [State], f: impl Fn((usize, &mut State)) + 
 /// What has no limit for these samples.
 pub(crate) fn pass(op: &Op, samples: &mut Samples<'_>) -> Result<Stage, Error> {
     let before = samples.lengths.clone();
+    let asked = op.need.own.as_ref().is_some_and(wide);
+    if asked && op.input.positions() == 1 && samples.own.is_empty() && !samples.covariances {
+        // One position becomes several, which are read together from here on.
+        samples.own = vec![State::same(1); samples.count()];
+    }
     let stage = unmasked(op, samples)?;
     finish(op, samples);
     if let (Some(_), Some(lengths), false) = (before, &samples.lengths, matches!(op.kind, Kind::Serial(_))) {
@@ -119,8 +124,9 @@ pub(crate) fn finish(op: &Op, samples: &mut Samples<'_>) {
     if !op.need.own.as_ref().is_some_and(wide) {
         samples.own.clear();
     }
-    if !matches!(op.kind, Kind::Serial(_) | Kind::Sum { .. }) {
-        (samples.entering, samples.sheets) = (false, false);
+    if !matches!(op.kind, Kind::Serial(_)) {
+        samples.entering = false;
+        samples.sheets &= matches!(op.kind, Kind::Sum { .. });
     }
 }
 
@@ -205,6 +211,9 @@ fn unmasked(op: &Op, samples: &mut Samples<'_>) -> Result<Stage, Error> {
             stage
         }
         Kind::Custom(rule) => {
+            if op.need.mean && rule.law() != Law::Gaussian {
+                return Err(Error::NotCentered { layer: "layer_norm".to_owned(), at: at.clone() });
+            }
             let variance = samples.variance.clone();
             samples.variance = variance.map(|q| rule.variance(q));
             samples.mean = None;
@@ -213,7 +222,7 @@ fn unmasked(op: &Op, samples: &mut Samples<'_>) -> Result<Stage, Error> {
             samples.advance(&stage);
             stage
         }
-        Kind::Mix { map, global, axes, padding, name, .. } => {
+        Kind::Mix { map, global, axes, padding, edges, name, .. } => {
             let maps = match (global, &mut samples.lengths) {
                 (_, None) => Maps::Shared(map.clone()),
                 (Some(pooling), Some(lengths)) => {
@@ -224,7 +233,8 @@ fn unmasked(op: &Op, samples: &mut Samples<'_>) -> Result<Stage, Error> {
                     Maps::Each(lengths.iter().map(|&length| row(length)).collect())
                 }
                 (None, Some(lengths)) => {
-                    let Some(axes) = axes.as_ref().filter(|_| *padding != Padding::Circular) else {
+                    let Some(axes) = axes.as_ref().filter(|_| *padding != Padding::Circular && !*edges)
+                    else {
                         let remedy = "use it on samples of one length, or after a global pool";
                         return Err(Error::Lengths { layer: (*name).to_owned(), at: at.clone(), remedy });
                     };
@@ -236,13 +246,20 @@ fn unmasked(op: &Op, samples: &mut Samples<'_>) -> Result<Stage, Error> {
         }
         Kind::Aggregate { axis } => {
             let sides = op.input.sides();
+            let nodes = sides[*axis];
+            for sample in 0..samples.count() {
+                let beyond = |&(from, to, _): &(usize, usize, f64)| from >= nodes || to >= nodes;
+                if let Some((from, to, weight)) =
+                    samples.edges(sample).unwrap_or_default().into_iter().find(beyond)
+                {
+                    return Err(ntk_core::Error::Edge { sample, from, to, weight, nodes }.into());
+                }
+            }
             let maps: Option<Vec<AxisMap>> = (0..samples.count())
                 .map(|sample| {
                     let mut nodes = AxisMap { inputs: sides[*axis], rows: vec![Vec::new(); sides[*axis]] };
                     for (from, to, weight) in samples.edges(sample)? {
-                        if from < sides[*axis] && to < sides[*axis] {
-                            nodes.rows[to].push((from, weight));
-                        }
+                        nodes.rows[to].push((from, weight));
                     }
                     let maps: Vec<AxisMap> = sides
                         .iter()
@@ -377,7 +394,7 @@ pub(crate) fn activate(
 type Row = [(usize, f64)];
 
 fn mix(op: &Op, maps: Maps, samples: &mut Samples<'_>) -> Stage {
-    for_each_own(&mut samples.own, |(i, own)| own.dense(Of { i, j: i, same: true, parallel: false }));
+    for_each_own(&mut samples.own, |(i, own)| own.dense(Of::own(i)));
     let switch = covariances(op, samples);
     let outputs = maps.of(0).rows.len();
     let n = samples.count();
@@ -473,7 +490,11 @@ fn branches<'a, 'b>(
 ) -> Result<Vec<(Stage, Samples<'a>)>, Error> {
     ops.map(|op| {
         let mut end = samples.clone();
-        let stage = pass(op, &mut end)?;
+        let stage = match &op.kind {
+            Kind::Serial(_) => pass(op, &mut end)?,
+            // A lone layer may be a run too.
+            _ => serial(std::slice::from_ref(op), &mut end)?,
+        };
         Ok(match covariances(op, &mut end) {
             Some(switch) => (Stage::Serial(vec![stage, switch]), end),
             None => (stage, end),
@@ -513,10 +534,12 @@ fn sum(ops: &[(f64, Op)], cross: bool, samples: &mut Samples<'_>) -> Result<Stag
     let zero = |mean: Option<Table>| mean.unwrap_or_else(|| samples.variance.map(|_| 0.0));
     let total = if all.is_empty() { None } else { weighted(means(&ends).into_iter().map(zero).collect()) };
     let (first, lengths) = (ends.iter().all(|(_, end)| end.covariances), longest(&ends));
+    let in_sheets = !cross && ends.iter().all(|(_, end)| end.sheets);
     let branches = ops.iter().zip(ends).map(|((weight, _), (stage, _))| (*weight, stage)).collect();
     let stage = Stage::Sum { branches, means: if cross { all } else { Vec::new() } };
     samples.advance(&stage);
     (samples.mean, samples.covariances, samples.lengths) = (total, first, lengths);
+    samples.sheets = in_sheets;
     Ok(stage)
 }
 

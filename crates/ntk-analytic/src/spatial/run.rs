@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ntk_core::{Grid, Padding};
+use ntk_core::{AxisMap, Grid, Padding};
 #[cfg(feature = "rayon")]
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
@@ -303,11 +303,10 @@ impl<T: Real> Carrier<T> {
             }
             _ => {
                 state.dense(of);
-                let full = state.full;
-                state.fill_up();
-                // Room was made for the copy alone: what was not computed stays unknown.
-                state.full = full;
-                Sheets::from_dense(&self.layout, &state.values, &state.ntk)
+                match state.full {
+                    true => Sheets::from_dense(&self.layout, &state.values, &state.ntk),
+                    false => Sheets::from_same(&self.layout, &state.values, &state.ntk),
+                }
             }
         };
         sheets.run(steps, of.parallel);
@@ -318,13 +317,25 @@ impl<T: Real> Carrier<T> {
 impl Run {
     /// Carries the covariances of a sample with itself through, in double precision.
     fn carry_own(&self, state: &mut State, i: usize) {
-        let Some(carrier) = &self.own else { return };
-        let of = Of { i, j: i, same: true, parallel: false };
+        let Some(carrier) = &self.own else {
+            // Nobody reads more than the same position, whose distance from itself is 0.
+            *state = State::same(self.outputs());
+            return;
+        };
+        let of = Of::own(i);
         let taken = state.take_double();
         let steps = carrier.steps(&self.steps, of, self.positions);
         let sheets = carrier.carry(state, of, taken, &steps);
+        if !matches!(self.end, End::Keep) {
+            *state = State::same(1);
+            return;
+        }
         (state.values, state.ntk) = (Vec::new(), Vec::new());
         state.form = Form::Double(sheets);
+    }
+
+    fn outputs(&self) -> usize {
+        if matches!(self.end, End::Keep) { self.positions } else { 1 }
     }
 
     /// The largest error bound of a quadrature.
@@ -338,6 +349,9 @@ impl Run {
 
     /// Carries a pair of samples through.
     pub(crate) fn run(&self, state: &mut State, of: Of) {
+        if of.own {
+            return self.carry_own(state, of.i);
+        }
         match &self.pairs {
             Pairs::Single(carrier) => {
                 let taken = state.take_single();
@@ -385,7 +399,7 @@ impl Run {
         };
         *state = State {
             positions: 1,
-            full: false,
+            full: true,
             covariances: covariances.is_some(),
             values: vec![value],
             ntk: if state.wants_ntk { vec![scale * total.1] } else { Vec::new() },
@@ -403,6 +417,8 @@ pub(crate) struct Pool {
     own: Option<Arc<Layout>>,
     /// Mean distances of each sample with itself in each block.
     spread: Table,
+    /// The same pooling as a map of positions, for states that are not in sheets.
+    map: AxisMap,
 }
 
 /// Makes a stage of a pooling of blocks, if states come in sheets and sheets can be pooled.
@@ -431,7 +447,7 @@ pub(crate) fn pool(op: &Op, samples: &mut Samples<'_>) -> Option<Stage> {
         };
         Table::new(map.rows.len(), (0..from.samples()).flat_map(one).collect())
     };
-    let stage = Pool { window, weight: *weight, layout, own, spread };
+    let stage = Pool { window, weight: *weight, layout, own, spread, map: map.clone() };
     let scale = weight * weight * taps * taps;
     samples.variance =
         read(&samples.variance).zip(&stage.spread, |q, s| (weight * taps * q - scale * s).max(0.0));
@@ -451,23 +467,43 @@ impl Pool {
     }
 
     fn run_own(&self, state: &mut State, i: usize) {
-        let of = Of { i, j: i, same: true, parallel: false };
-        let (Some(layout), Form::Double(sheets)) = (&self.own, &state.form) else { return };
-        if let Some(sheets) = self.pooled(sheets, layout, of) {
-            state.positions = layout.positions();
-            state.form = Form::Double(sheets);
-        }
+        let of = Of::own(i);
+        let pooled = match (&self.own, &state.form) {
+            (Some(layout), Form::Double(sheets)) => self.pooled(sheets, layout, of).map(Form::Double),
+            _ => None,
+        };
+        self.put(state, pooled, of);
     }
 
     /// Pools a pair of samples.
     pub(crate) fn run(&self, state: &mut State, of: Of) {
+        if of.own {
+            return self.run_own(state, of.i);
+        }
         let pooled = match &state.form {
             Form::Single(sheets) => self.pooled(sheets, &self.layout, of).map(Form::Single),
             Form::Double(sheets) => self.pooled(sheets, &self.layout, of).map(Form::Double),
             Form::Dense | Form::Input(_) => None,
         };
-        if let Some(form) = pooled {
-            (state.positions, state.form) = (self.layout.positions(), form);
+        self.put(state, pooled, of);
+    }
+
+    /// The state as pooled sheets, or pooled row by row where there are none.
+    fn put(&self, state: &mut State, pooled: Option<Form>, of: Of) {
+        match pooled {
+            Some(form) => (state.positions, state.form) = (self.map.rows.len(), form),
+            None => {
+                state.dense(of);
+                *state = state.mix([&self.map, &self.map]);
+                let taps = (self.window[0] * self.window[1]) as f64;
+                let half = 0.5 * self.weight * self.weight * taps * taps;
+                let (a, b) = (self.spread.of(of.i), self.spread.of(of.j));
+                state.each(|p, r, value, _| {
+                    let both = half * (a[p] + b[r]);
+                    let nothing = of.same && p == r || *value - both <= 8.0 * f64::EPSILON * (*value + both);
+                    *value = if nothing { 0.0 } else { *value - both };
+                });
+            }
         }
     }
 }

@@ -57,8 +57,17 @@ pub(crate) struct Of {
     pub(crate) i: usize,
     pub(crate) j: usize,
     pub(crate) same: bool,
+    /// Whether this is a covariance of a sample with itself that its variances are made of.
+    pub(crate) own: bool,
     /// Whether a pair may use all threads, as where there are fewer pairs than threads.
     pub(crate) parallel: bool,
+}
+
+impl Of {
+    /// A sample with itself, for its variances.
+    pub(crate) fn own(i: usize) -> Self {
+        Of { i, j: i, same: true, own: true, parallel: false }
+    }
 }
 
 /// One map of positions for all samples, or one for each.
@@ -239,8 +248,11 @@ impl Stage {
                 if let Some(Correction { weight, variance, spread }) = correction {
                     let (w, a, s) = (weight.two(of), variance.two(of), spread.two(of));
                     mixed.each(|p, r, value, _| {
-                        *value += 0.5 * ((w[0][p] - w[1][r]) * (a[0][p] - a[1][r]) - (s[0][p] + s[1][r]));
-                        *value = value.max(0.0);
+                        let (apart, both) = ((w[0][p] - w[1][r]) * (a[0][p] - a[1][r]), s[0][p] + s[1][r]);
+                        let distance = *value + 0.5 * (apart - both);
+                        // What is left of equal samples is rounding.
+                        let nothing = of.same && p == r || distance <= 8.0 * f64::EPSILON * (*value + both);
+                        *value = if nothing { 0.0 } else { distance };
                     });
                 }
                 *state = mixed;

@@ -52,7 +52,7 @@ impl State {
     pub(crate) fn same(positions: usize) -> Self {
         State {
             positions,
-            full: false,
+            full: positions == 1,
             covariances: false,
             values: vec![0.0; positions],
             ntk: Vec::new(),
@@ -65,7 +65,7 @@ impl State {
     pub(crate) fn input(inputs: &Arc<Inputs>, full: bool, wants_ntk: bool) -> Self {
         State {
             positions: inputs.positions(),
-            full,
+            full: full || inputs.positions() == 1,
             covariances: false,
             values: Vec::new(),
             ntk: Vec::new(),
@@ -125,21 +125,6 @@ impl State {
         }
     }
 
-    /// Room for all pairs, with nothing at those that are not kept.
-    pub(crate) fn fill_up(&mut self) {
-        if !self.full && self.positions > 1 {
-            let n = self.positions;
-            for values in [&mut self.values, &mut self.ntk] {
-                if !values.is_empty() {
-                    let mut all = vec![0.0; n * n];
-                    all.iter_mut().step_by(n + 1).zip(values.iter()).for_each(|(to, &from)| *to = from);
-                    *values = all;
-                }
-            }
-            self.full = true;
-        }
-    }
-
     /// Calls `f` with the positions of every entry, its value and its tangent kernel (0 if nobody asks).
     pub(crate) fn each(&mut self, mut f: impl FnMut(usize, usize, &mut f64, &mut f64)) {
         let (width, full) = (self.positions, self.full);
@@ -169,7 +154,7 @@ impl State {
 
     /// Drops all pairs but those of the same position.
     pub(crate) fn keep_same(&mut self) {
-        if self.full {
+        if self.full && self.positions > 1 {
             let step = self.positions + 1;
             for values in [&mut self.values, &mut self.ntk] {
                 *values = values.iter().step_by(step).copied().collect();
@@ -211,10 +196,10 @@ impl State {
         inner.affine(super::op::Numbers { weight, bias: 0.0, direct, bias_direct: 0.0 }, q);
         let half = |q: f64| if self.covariances { 0.0 } else { 0.5 * weight * q };
         let count = |full: bool| if full { outputs * outputs } else { outputs };
-        let full = self.full && !local;
+        let full = (self.full && !local) || outputs == 1;
         let mut values = vec![0.0; count(full)];
         let mut ntk = vec![0.0; if self.ntk.is_empty() { 0 } else { count(full) }];
-        if full {
+        if full && self.full {
             let stride = positions + 1;
             // One more row and column for padding.
             let extend = |from: &[f64], edge: &dyn Fn(usize, usize) -> f64| -> Vec<f64> {

@@ -1,5 +1,7 @@
 //! Draws of a network at several widths against its limit: the exponent of the error, and the bias of the mean.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // Helpers are not tests in clippy's eyes.
+
 use std::ops::ControlFlow;
 
 use ndarray::{Array2, Zip};

@@ -111,10 +111,10 @@ mod tests {
         let nodes = Nodes::new(5);
         let (mut count, mut fourth, mut product) = (0.0, 0.0, 0.0);
         for z in nodes.levels().take(6).flat_map(|level| level.chunks_exact(nodes.dimension())) {
-            for lane in 0..SHIFTS {
+            for ((a, b), c) in z[0].iter().zip(&z[3]).zip(&z[4]) {
                 count += 1.0;
-                fourth += z[4][lane].powi(4);
-                product += (z[0][lane] * z[3][lane]).powi(2);
+                fourth += c.powi(4);
+                product += (a * b).powi(2);
             }
         }
         assert_eq!(count, ((SHIFTS * FIRST) << 5) as f64);

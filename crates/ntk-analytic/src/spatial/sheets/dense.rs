@@ -79,6 +79,19 @@ impl<T: Real> Sheets<T> {
         self.distance.iter_mut().chain(&mut self.ntk).for_each(|value| *value = *value * weight);
     }
 
+    /// The inverse of [`Sheets::to_same`]; an empty `ntk` does not travel.
+    pub(crate) fn from_same(layout: &Arc<Layout>, distance: &[f64], ntk: &[f64]) -> Self {
+        let copy = |from: &[f64]| {
+            let mut to = vec![T::ZERO; if from.is_empty() { 0 } else { layout.numbers() }];
+            for (p, &value) in from.iter().enumerate() {
+                // Offset 0 is the first sheet.
+                to[layout.place(p)] = T::of(value);
+            }
+            to
+        };
+        Sheets { layout: Arc::clone(layout), distance: copy(distance), ntk: copy(ntk) }
+    }
+
     /// The inverse of [`Sheets::to_dense`]; an empty `ntk` does not travel.
     pub(crate) fn from_dense(layout: &Arc<Layout>, distance: &[f64], ntk: &[f64]) -> Self {
         let positions = layout.positions();
@@ -132,7 +145,10 @@ impl<T: Real> Sheets<T> {
                         blocks.sum(numbers, run, sums);
                         for (m, (out, sum)) in out[run.at..].iter_mut().zip(sums).enumerate() {
                             let spread = spread.map_or(0.0, |[x, y]| 0.5 * (x[i + m] + y[j + m]));
-                            *out = T::of(scale * (*sum / (taps * taps) - spread));
+                            let mean = *sum / (taps * taps);
+                            // What is left of equal samples is rounding.
+                            let nothing = spread > 0.0 && mean - spread <= T::SNAP.to_f64() * (mean + spread);
+                            *out = T::of(if nothing { 0.0 } else { scale * (mean - spread) });
                         }
                     }
                 }
