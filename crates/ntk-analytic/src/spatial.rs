@@ -5,6 +5,8 @@
 
 mod attend;
 mod attention;
+mod blocks;
+mod branches;
 mod cost;
 mod inputs;
 mod op;

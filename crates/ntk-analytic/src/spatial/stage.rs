@@ -146,7 +146,7 @@ pub(crate) enum Stage {
     /// Layers that sheets carry.
     Run(Box<super::run::Run>),
     /// Blocks side by side of sheets.
-    Pool(Box<super::run::Pool>),
+    Pool(Box<super::blocks::Pool>),
     Serial(Vec<Stage>),
     Sum {
         branches: Vec<(f64, Stage)>,

@@ -1,3 +1,5 @@
+//! Attention against its definition: plain sums, samples of logits, derivatives, and the reference.
+
 #![allow(clippy::unwrap_used)] // Tests may.
 
 use ntk_core::{AttentionMask, PositionCombine, PositionDecay, PositionEmbedding, Rate, Variance};

@@ -1,3 +1,5 @@
+//! Sheets against sums over all taps of all pairs.
+
 use ntk_core::Activation;
 
 use super::*;
