@@ -391,12 +391,12 @@ fn resolve_layer(layer: &Layer, rules: &Rules, at: &str, here: &mut Here) -> Res
             }
         }
         Layer::Attention(attention) => {
-            if let Some(PositionCombine::Concat(width)) = attention.position.map(|position| position.combine)
-            {
-                if here.channels.plus(Channels::of(width)).is_mixed() {
-                    let left = here.channels.width();
-                    return Err(ntk_core::Error::MixedWidths { left, right: width }.into());
-                }
+            let beside = match attention.position.map(|position| position.combine) {
+                Some(PositionCombine::Concat(width)) => Some(width),
+                _ => None,
+            };
+            if let Some(right) = beside.filter(|width| here.channels.plus(Channels::of(*width)).is_mixed()) {
+                return Err(ntk_core::Error::MixedWidths { left: here.channels.width(), right }.into());
             }
             Node::Attention { at, attention: attention.clone() }
         }
