@@ -57,8 +57,15 @@ pub(crate) const LUNE: [f64; 16] = [
 ];
 
 /// (sin θ − θ cos θ) / (π u^(3/2)), cos θ = 1 − u, on [0, 1]; truncation error below 5.1e-9.
-pub(crate) const LUNE_F32: [f32; 7] =
-    [0.30010545, 0.015004898, 0.002417276, 0.00052593753, 0.00024001446, -5.9459275e-5, 7.577116e-5];
+pub(crate) const LUNE_F32: [f32; 7] = [
+    0.30010545,
+    0.015004898,
+    0.002417276,
+    0.00052593753,
+    0.00024001446,
+    -5.9459275e-5,
+    7.577116e-5,
+];
 
 /// asin(√z) / √z on [0, 0.25]; truncation error below 1.6e-17.
 pub(crate) const ARCSINE: [f64; 13] = [
