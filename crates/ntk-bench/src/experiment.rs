@@ -1,5 +1,6 @@
 //! What an experiment is: words, expected seconds, and a function from a context to a report.
 
+use std::path::Path;
 use std::str::FromStr;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -104,6 +105,8 @@ pub struct Context<'a> {
     pub data: &'a Data,
     /// Where progress bars are drawn.
     pub bars: &'a MultiProgress,
+    /// Where the reports go; what an experiment keeps for a later run goes into a directory of its own there.
+    pub out: &'a Path,
 }
 
 impl Context<'_> {

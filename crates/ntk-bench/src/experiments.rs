@@ -1,5 +1,6 @@
 //! The table of all experiments. A new one is a file beside this module's others and a line in [`ALL`].
 
+mod cnn;
 mod common;
 mod cross_entropy_momentum;
 mod ensemble;
@@ -53,6 +54,7 @@ pub const ALL: &[Experiment] = &[
     learning_rate::EXPERIMENT,
     ensemble::EXPERIMENT,
     cross_entropy_momentum::EXPERIMENT,
+    cnn::EXPERIMENT,
 ];
 
 /// The experiments of these names, in the order of the table; all of them if there is no name.

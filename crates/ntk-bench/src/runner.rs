@@ -123,6 +123,7 @@ pub fn run(
             device: options.device,
             data: &data,
             bars: &bars,
+            out,
         };
         let outcome = (experiment.run)(&context);
         let record = Record {
