@@ -337,14 +337,17 @@ pub(crate) fn averaged(q: &Table, axes: &[AxisTaps], numbers: Numbers) -> Table 
         let mut inner: usize = axes.iter().map(|axis| axis.inputs).product();
         for axis in axes {
             inner /= axis.inputs;
-            let mut sums = Vec::with_capacity(q.len() / axis.inputs * axis.outputs);
-            for block in q.chunks_exact(axis.inputs * inner) {
-                for output in 0..axis.outputs {
-                    let at = sums.len();
-                    sums.resize(at + inner, 0.0);
-                    for source in axis.sources.iter().filter_map(|tap| tap[output]) {
-                        let from = &block[source * inner..(source + 1) * inner];
-                        sums[at..].iter_mut().zip(from).for_each(|(sum, q)| *sum += q);
+            let blocks = q.len() / (axis.inputs * inner);
+            let mut sums = vec![0.0; blocks * axis.outputs * inner];
+            for tap in &axis.sources {
+                let pairs =
+                    q.chunks_exact(axis.inputs * inner).zip(sums.chunks_exact_mut(axis.outputs * inner));
+                for (from, to) in pairs {
+                    for (to, source) in to.chunks_exact_mut(inner).zip(tap) {
+                        if let Some(source) = *source {
+                            let from = &from[source * inner..(source + 1) * inner];
+                            to.iter_mut().zip(from).for_each(|(sum, q)| *sum += q);
+                        }
                     }
                 }
             }
