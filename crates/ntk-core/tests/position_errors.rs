@@ -278,7 +278,7 @@ fn attention_and_embedding() {
         (
             position(0.0, PositionDecay::Independent),
             "LayerParameter",
-            "attention: power = 0 is out of its domain (a finite positive number)",
+            "attention: power = 0 is out of its domain (a number in (0, 2])",
         ),
         (
             position(2.0, PositionDecay::Inverse { scale: f64::NAN }),
