@@ -69,7 +69,7 @@ type Scores = Vec<Vec<Vec<f64>>>;
 
 /// The claims: pooled convolutions against dense layers and against flattened ones.
 fn compare(report: &mut Report, set: &str, scores: &Scores, pooling_pays: bool) {
-    let pairs = [("[arora2019exact] section 5", 5, [1, 3]), ("[novak2019bayesian] section 5", 4, [0, 2])];
+    let pairs = [("[arora2019exact] section 5", 5, [1, 3]), ("[novak2019bayesian] section 5.2", 4, [0, 2])];
     for (source, a, b) in pairs.into_iter().flat_map(|(source, a, others)| others.map(|b| (source, a, b))) {
         // The splits are the samples: of each, the mean over the sizes of its training set.
         let gains: Vec<f64> = (0..scores[a][0].len())
