@@ -267,7 +267,7 @@ fn layers_over_positions() {
         lower(one(Layer::Linear { axis: 0, rows, remove: false }), grid(&[4], 3)) => Error::Net(ntk_core::Error::LinearSide { .. }), "4 positions";
         lower(one(Layer::Aggregate { axis: 1 }), grid(&[4], 3)) => Error::Net(ntk_core::Error::Axis { .. }), "no axis 1";
         lower(Net::join(0, [Net::identity(), Net::flatten()]), grid(&[4], 3)) => Error::Net(_), "axis 0";
-        lower(Net::attention(Attention { position: Some(far), ..Attention::default() }), grid(&[9], 3)) => Error::PositionCovariance { .. }, "power 4";
+        lower(Net::attention(Attention { position: Some(far), ..Attention::default() }), grid(&[9], 3)) => Error::Net(ntk_core::Error::LayerParameter { .. }), "power";
         lower(Net::dense(Variance::ONE, Variance::ZERO).then(Net::embedding(Variance::ONE)), grid(&[4], 3)) => Error::EmbeddingPlace, "first layer";
         lower(Net::embedding(Variance::ONE) + Net::dense(Variance::ONE, Variance::ZERO), grid(&[4], 3)) => Error::EmbeddingPlace, "every branch";
         lower(Net::activation(Activation::Tanh), grid(&[4], 0)) => Error::Net(_), "at least one unit";
