@@ -30,7 +30,7 @@ pub(super) fn judge(ctx: &Context<'_>, report: &mut Report) -> Result<(), BoxErr
     if ctx.data.has_cifar10() {
         sets.push((ctx.data.cifar10(Split::Train)?, false));
     }
-    let sizes = ctx.pick([&[20, 50, 100, 200][..], &[20, 50, 100, 200, 400], &[50, 100, 200, 400, 1000]]);
+    let sizes = ctx.pick([&[20, 40, 80, 160][..], &[20, 50, 100, 200, 400], &[50, 100, 200, 400, 1000]]);
     let (tests, splits, side) = ctx.pick([(100, 16, 8), (400, 32, 8), (700, 32, 16)]);
     report
         .size("splits", format!("{splits}, {tests} images for testing in each"))

@@ -205,18 +205,20 @@ fn bump(runs: &[Vec<Record>], which: usize) -> f64 {
 fn trajectories(report: &mut Report, run: &[Record], channels: usize) {
     let title =
         |what: &str| format!("{what}, {channels} channels: linearization (lines) and network (markers)");
-    let points = |of: &dyn Fn(&Record) -> f64| run.iter().map(|r| [r.step as f64, of(r)]).collect::<Vec<_>>();
+    let every = |steps: usize, of: &dyn Fn(&Record) -> f64| -> Vec<[f64; 2]> {
+        run.iter().filter(|r| r.step.is_multiple_of(steps)).map(|r| [r.step as f64, of(r)]).collect()
+    };
     report.plot(
         Plot::new(&title("Train loss of a residual network"), "step", "loss")
-            .line("train", points(&|r| r.losses[1]))
-            .points("train", points(&|r| r.losses[0])),
+            .line("train", every(1, &|r| r.losses[1]))
+            .points("train", every(4, &|r| r.losses[0])),
     );
     let mut plot = Plot::new(&title("Outputs of a residual network"), "step", "f(x)");
     for image in 0..4 {
         let label = format!("test image {image}");
         plot = plot
-            .line(&label, points(&|r| r.outputs[1][[image, 0]]))
-            .points(&label, points(&|r| r.outputs[0][[image, 0]]));
+            .line(&label, every(1, &|r| r.outputs[1][[image, 0]]))
+            .points(&label, every(4, &|r| r.outputs[0][[image, 0]]));
     }
     report.plot(plot);
 }
