@@ -160,7 +160,8 @@ fn to_disk(
     x: Batch<'_>,
 ) -> Result<KernelBlock, BoxError> {
     let commit = machine::commit();
-    let name = format!("{set}-{:?}-{}-{commit}", ctx.size, ctx.seed).to_lowercase();
+    // Tiles of another commit are another kernel's.
+    let name = format!("{set}-{:?}-seed{}-at{commit}", ctx.size, ctx.seed).to_lowercase();
     let (description, tile) = (format!("{}\ncommit {commit}", net.to_json()), ctx.pick([50, 100, 100]));
     let kernel = Analytic::new(net)?;
     let directory = ctx.out.join("cnn-kernels").join(name);

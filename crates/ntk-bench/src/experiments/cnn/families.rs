@@ -35,7 +35,7 @@ struct Family {
 
 pub(super) fn judge(ctx: &Context<'_>, report: &mut Report) -> Result<(), BoxError> {
     // Narrow networks cost little and vary much: they get more draws, up to four times as many.
-    let (samples, draws) = ctx.pick([(4, 24), (6, 40), (10, 128)]);
+    let (samples, draws) = ctx.pick([(4, 24), (6, 32), (10, 128)]);
     let images = ctx.data.digits().subset(samples, ctx.seed)?;
     let inputs = Inputs::new(images.standardized(&images));
     let families = families(ctx)?;

@@ -42,7 +42,7 @@ struct Record {
 
 pub(super) fn judge(ctx: &Context<'_>, report: &mut Report) -> Result<(), BoxError> {
     let widths = ctx.pick([&[8, 12, 16, 24, 40][..], &[8, 16, 32, 64, 96], &[32, 64, 128, 256, 512]]);
-    let (samples, networks) = ctx.pick([(8, 6), (16, 6), (64, 4)]);
+    let (samples, networks) = ctx.pick([(8, 6), (12, 6), (64, 4)]);
     let seeds = ctx.seeds(networks);
     let conv = || Net::conv(Window::same(&[3, 3]), Variance::ONE, Variance::ZERO);
     let relu = || Net::activation(Activation::Relu);
