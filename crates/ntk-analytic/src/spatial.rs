@@ -44,6 +44,8 @@ pub(crate) struct Engine {
     op: Op,
     /// What is needed of the input.
     need: Need,
+    /// What sheets of the network have in common; none where they have no use.
+    frame: Option<Frame>,
     settings: Settings,
 }
 
@@ -70,7 +72,8 @@ impl Engine {
             return Err(Error::Positions { grid: op.output });
         }
         let need = op.require(Need { pairs: vec![0; op.output.rank()], own: None, mean: false });
-        Ok(Engine { op, need, settings })
+        let frame = Frame::new(&op, settings.precision);
+        Ok(Engine { op, need, frame, settings })
     }
 
     pub(crate) fn block<'a>(
@@ -189,13 +192,11 @@ impl Engine {
             let middle = low + (high - low) / 2;
             if fits(middle) { low = middle } else { high = middle }
         }
-        let fits = (low > 0).then_some(low);
-        let remedy = match fits {
-            Some(n) => format!("{n} × {n} would fit: compute tiles of this size with Tiled or TileStore"),
-            None => format!(
-                "not even one pair fits, which takes {}",
-                bytes(self.plan(1, columns.map(|_| 1), which).bytes())
-            ),
+        let remedy = if low > 0 {
+            format!("{low} × {low} would fit: compute tiles of this size with Tiled or TileStore")
+        } else {
+            let one = self.plan(1, columns.map(|_| 1), which).bytes();
+            format!("not even one pair fits, which takes {}", bytes(one))
         };
         let (needed, columns) = (plan.bytes(), columns.unwrap_or(rows));
         Err(Error::Memory { rows, columns, needed, budget, remedy })
@@ -229,7 +230,7 @@ impl Engine {
             batches,
             tolerance: self.settings.tolerance,
             integral: self.settings.integral,
-            frame: Frame::new(&self.op, self.settings.precision),
+            frame: self.frame,
             entering: true,
             sheets: false,
             inputs: Arc::clone(&inputs),
@@ -278,7 +279,7 @@ impl Op {
     /// Bytes of the tables of one sample.
     fn table_bytes(&self) -> usize {
         let own = |grid: &Grid| match &self.need.own {
-            Some(reach) if reach.iter().any(|&r| r > 0) => grid.positions() * grid.positions(),
+            Some(reach) if pass::wide(reach) => grid.positions() * grid.positions(),
             _ => 0,
         };
         let here = 8 * (8 * self.output.positions() + own(&self.output));

@@ -8,7 +8,7 @@ use super::op::{Kind, Op};
 use super::pass::{self, Samples};
 use super::run::two;
 use super::sheets::{Layout, Real, Sheets};
-use super::stage::{Of, Stage, Table};
+use super::stage::{Of, Stage, Table, unless_rounding};
 use super::state::{Form, State};
 
 /// Blocks side by side of a state in sheets.
@@ -102,8 +102,7 @@ impl Pool {
                 let (a, b) = (self.spread.of(of.i), self.spread.of(of.j));
                 state.each(|p, r, value, _| {
                     let both = half * (a[p] + b[r]);
-                    let nothing = of.same && p == r || *value - both <= 8.0 * f64::EPSILON * (*value + both);
-                    *value = if nothing { 0.0 } else { *value - both };
+                    *value = unless_rounding(*value - both, *value + both, of.same && p == r);
                 });
             }
         }

@@ -3,6 +3,7 @@
 use ntk_core::{Activation, Grid};
 
 use super::op::{Kind, Op, Reach, all};
+use super::pass::wide;
 use crate::report::{Pairs, PlannedLayer};
 
 /// Nanoseconds that a multiply–add of these loops takes on one core, measured: inside a run of sheets, where eight
@@ -31,7 +32,7 @@ pub(crate) fn entries(grid: &Grid, reach: &Reach) -> f64 {
 
 fn pairs(grid: &Grid, reach: &Reach) -> Pairs {
     match reach {
-        reach if reach.iter().all(|&r| r == 0) => Pairs::Same,
+        reach if !wide(reach) => Pairs::Same,
         reach if *reach == all(grid) => Pairs::All,
         reach => Pairs::Within(reach.clone()),
     }
@@ -52,8 +53,7 @@ impl Op {
         };
         let before = entries(&self.input, &all(&self.input));
         // Where more than the same position is read, room is made for all pairs.
-        let room =
-            if super::pass::wide(&self.need.pairs) { all(&self.output) } else { self.need.pairs.clone() };
+        let room = if wide(&self.need.pairs) { all(&self.output) } else { self.need.pairs.clone() };
         let state = 16 * entries(&self.output, &room) as usize;
         match &self.kind {
             Kind::Serial(ops) => return parts(&mut ops.iter(), lines, 0),

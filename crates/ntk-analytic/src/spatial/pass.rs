@@ -248,29 +248,21 @@ fn unmasked(op: &Op, samples: &mut Samples<'_>) -> Result<Stage, Error> {
         Kind::Aggregate { axis } => {
             let sides = op.input.sides();
             let nodes = sides[*axis];
-            for sample in 0..samples.count() {
-                let beyond = |&(from, to, _): &(usize, usize, f64)| from >= nodes || to >= nodes;
-                if let Some((from, to, weight)) =
-                    samples.edges(sample).unwrap_or_default().into_iter().find(beyond)
-                {
-                    return Err(ntk_core::Error::Edge { sample, from, to, weight, nodes }.into());
-                }
-            }
-            let maps: Option<Vec<AxisMap>> = (0..samples.count())
-                .map(|sample| {
-                    let mut nodes = AxisMap { inputs: sides[*axis], rows: vec![Vec::new(); sides[*axis]] };
-                    for (from, to, weight) in samples.edges(sample)? {
-                        nodes.rows[to].push((from, weight));
+            let one = |sample: usize| {
+                let edges = samples.edges(sample).ok_or_else(|| Error::NoGraphs { at: at.clone() })?;
+                let mut map = AxisMap { inputs: nodes, rows: vec![Vec::new(); nodes] };
+                for (from, to, weight) in edges {
+                    if from >= nodes || to >= nodes {
+                        return Err(ntk_core::Error::Edge { sample, from, to, weight, nodes }.into());
                     }
-                    let maps: Vec<AxisMap> = sides
-                        .iter()
-                        .enumerate()
-                        .map(|(k, &side)| if k == *axis { nodes.clone() } else { AxisMap::identity(side) })
-                        .collect();
-                    Some(AxisMap::product(&maps))
-                })
-                .collect();
-            mix(op, Maps::Each(maps.ok_or_else(|| Error::NoGraphs { at: at.clone() })?), samples)
+                    map.rows[to].push((from, weight));
+                }
+                let mut maps: Vec<AxisMap> = sides.iter().map(|&side| AxisMap::identity(side)).collect();
+                maps[*axis] = map;
+                Ok(AxisMap::product(&maps))
+            };
+            let maps: Result<Vec<AxisMap>, Error> = (0..samples.count()).map(one).collect();
+            mix(op, Maps::Each(maps?), samples)
         }
         Kind::Flatten => {
             samples.own.clear();

@@ -191,14 +191,14 @@ pub(crate) fn pass(
         samples.check_finite(&op.at)?;
         variances.push(samples.variance.clone());
     }
-    samples.own = inner;
+    // A layer norm was passed as a layer of its own, which says that the input is behind it.
+    (samples.own, samples.entering) = (inner, entering);
     let own = own_layout.map(|layout| Carrier::new(layout, &variances, &factors, samples));
     let pairs = match frame.precision {
         Precision::F64 => Pairs::Double(Carrier::new(layout, &variances, &factors, samples)),
         Precision::F32 => Pairs::Single(Carrier::new(layout, &variances, &factors, samples)),
     };
     let mut run = Run { own, pairs, end: End::Keep, steps, positions };
-    (samples.entering, samples.sheets) = (entering, false);
     if run.own.is_some() {
         let one = |(i, own): (usize, &mut State)| run.carry_own(own, i);
         pass::for_each_own(&mut samples.own, one);

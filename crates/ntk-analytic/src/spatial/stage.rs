@@ -250,9 +250,7 @@ impl Stage {
                     mixed.each(|p, r, value, _| {
                         let (apart, both) = ((w[0][p] - w[1][r]) * (a[0][p] - a[1][r]), s[0][p] + s[1][r]);
                         let distance = *value + 0.5 * (apart - both);
-                        // What is left of equal samples is rounding.
-                        let nothing = of.same && p == r || distance <= 8.0 * f64::EPSILON * (*value + both);
-                        *value = if nothing { 0.0 } else { distance };
+                        *value = unless_rounding(distance, *value + both, of.same && p == r);
                     });
                 }
                 *state = mixed;
@@ -378,6 +376,11 @@ impl Stage {
             _ => 0.0,
         }
     }
+}
+
+/// A distance that a difference has left; what is left of equal samples is rounding of its `terms`.
+pub(crate) fn unless_rounding(distance: f64, terms: f64, same: bool) -> f64 {
+    if same || distance <= 8.0 * f64::EPSILON * terms { 0.0 } else { distance }
 }
 
 fn scale(state: &mut State, weight: f64) {
