@@ -207,7 +207,7 @@ pub(crate) fn prepare(
     use trigonometric::Wave;
 
     let name = phi.name();
-    let largest = q1.iter().chain(q2).fold(0.0, |a: f64, &b| a.max(b));
+    let largest = || q1.iter().chain(q2).fold(0.0, |a: f64, &b| a.max(b));
     match *phi {
         Activation::Relu => prepare_closed(arc_cosine::AbRelu::new(0.0, 1.0), name, q1, q2),
         Activation::LeakyRelu { alpha } => prepare_closed(arc_cosine::AbRelu::new(alpha, 1.0), name, q1, q2),
@@ -220,13 +220,13 @@ pub(crate) fn prepare(
         Activation::RectifiedMonomial { degree } => {
             prepare_closed(rectified::RectifiedMonomial::new(degree), name, q1, q2)
         }
-        Activation::Erf { a, b, c: 0.0 } if largest * (2.0 * b * b) < 0.25 => {
+        Activation::Erf { a, b, c: 0.0 } if largest() * (2.0 * b * b) < 0.25 => {
             prepare_closed(Erf::<true> { a, b, c: 0.0 }, name, q1, q2)
         }
         Activation::Erf { a, b, c } => prepare_closed(Erf::<false> { a, b, c }, name, q1, q2),
         Activation::SigmoidLike => prepare_closed(Erf::<false>::SIGMOID_LIKE, name, q1, q2),
         Activation::Gelu => prepare_closed(Gelu, name, q1, q2),
-        Activation::Sin { a, b, c: 0.0 } if largest * (b * b) < 0.25 => {
+        Activation::Sin { a, b, c: 0.0 } if largest() * (b * b) < 0.25 => {
             prepare_closed(Wave::<true>::sin(a, b, 0.0), name, q1, q2)
         }
         Activation::Sin { a, b, c } => prepare_closed(Wave::<false>::sin(a, b, c), name, q1, q2),

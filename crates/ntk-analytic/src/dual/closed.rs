@@ -53,18 +53,18 @@ pub(super) fn prepare_closed<F: ClosedForm<N> + 'static, const N: usize>(
         let f = form.factors(q);
         form.pair::<false>(&f, &f, if q > 0.0 { 0.0 } else { 1.0 }).1
     };
-    let common = slope(1.0);
+    let common = slope(1.0).is_finite();
     let variances = |q: &[f64]| -> Result<Vec<f64>, Error> {
-        q.iter()
-            .map(|&q| {
-                let (v, slope) = (form.variance(q), if N == 0 { common } else { slope(q) });
-                if q <= LARGEST && v.is_finite() && slope.is_finite() {
-                    Ok(v)
-                } else {
-                    Err(no_moment(name, q))
-                }
-            })
-            .collect()
+        let variances: Vec<f64> = q.iter().map(|&q| form.variance(q)).collect();
+        let right = |(&q, &v): (&f64, &f64)| {
+            (q <= LARGEST) & v.is_finite() & if N == 0 { common } else { slope(q).is_finite() }
+        };
+        // All of them, since a loop that may end early is not widened.
+        if q.iter().zip(&variances).fold(true, |all, one| all & right(one)) {
+            return Ok(variances);
+        }
+        let wrong = q.iter().zip(&variances).find(|&one| !right(one));
+        Err(no_moment(name, wrong.map_or(f64::NAN, |(&q, _)| q)))
     };
     let factors = |q: &[f64]| -> [Vec<f64>; N] {
         let samples: Vec<[f64; N]> = q.iter().map(|&q| form.factors(q)).collect();

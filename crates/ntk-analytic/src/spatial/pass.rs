@@ -55,10 +55,12 @@ impl Samples<'_> {
     }
 
     pub(crate) fn check_finite(&self, at: &str) -> Result<(), Error> {
-        match self.variance.all().iter().find(|q| !q.is_finite()) {
-            Some(&value) => Err(Error::Overflow { at: at.to_owned(), value }),
-            None => Ok(()),
+        // All of them, since a loop that may end early is not widened.
+        if self.variance.all().iter().fold(true, |finite, q| finite & q.is_finite()) {
+            return Ok(());
         }
+        let value = self.variance.all().iter().copied().find(|q| !q.is_finite()).unwrap_or(f64::NAN);
+        Err(Error::Overflow { at: at.to_owned(), value })
     }
 
     /// Clears the positions beyond the length of each sample.
@@ -319,28 +321,47 @@ fn taps(axes: &[AxisTaps]) -> Vec<Vec<u32>> {
     all.into_iter().map(|tap| tap.into_iter().map(index).collect()).collect()
 }
 
+/// Outputs one after another whose sources follow one another, too.
+struct Run {
+    output: usize,
+    source: usize,
+    len: usize,
+}
+
+/// What an axis reads, tap by tap.
+fn runs(axis: &AxisTaps) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for tap in &axis.sources {
+        let first = runs.len();
+        for (output, source) in tap.iter().enumerate().filter_map(|(o, source)| Some((o, (*source)?))) {
+            match runs[first..].last_mut() {
+                Some(run) if (run.output + run.len, run.source + run.len) == (output, source) => run.len += 1,
+                _ => runs.push(Run { output, source, len: 1 }),
+            }
+        }
+    }
+    runs
+}
+
 /// Variances after a convolution, one axis after another.
 pub(crate) fn averaged(q: &Table, axes: &[AxisTaps], numbers: Numbers) -> Table {
     let taps: usize = axes.iter().map(|axis| axis.sources.len()).product();
     let share = numbers.weight / taps as f64;
+    let runs: Vec<Vec<Run>> = axes.iter().map(runs).collect();
     let one = |sample: usize| {
         let mut q = q.of(sample).to_vec();
         // Positions of an axis follow one another at the distance of all positions of the axes behind.
         let mut inner: usize = axes.iter().map(|axis| axis.inputs).product();
-        for axis in axes {
+        for (axis, runs) in axes.iter().zip(&runs) {
             inner /= axis.inputs;
             let blocks = q.len() / (axis.inputs * inner);
             let mut sums = vec![0.0; blocks * axis.outputs * inner];
-            for tap in &axis.sources {
-                let pairs =
-                    q.chunks_exact(axis.inputs * inner).zip(sums.chunks_exact_mut(axis.outputs * inner));
-                for (from, to) in pairs {
-                    for (to, source) in to.chunks_exact_mut(inner).zip(tap) {
-                        if let Some(source) = *source {
-                            let from = &from[source * inner..(source + 1) * inner];
-                            to.iter_mut().zip(from).for_each(|(sum, q)| *sum += q);
-                        }
-                    }
+            let pairs = q.chunks_exact(axis.inputs * inner).zip(sums.chunks_exact_mut(axis.outputs * inner));
+            for (from, to) in pairs {
+                for run in runs {
+                    let from = &from[run.source * inner..][..run.len * inner];
+                    let to = &mut to[run.output * inner..][..run.len * inner];
+                    to.iter_mut().zip(from).for_each(|(sum, q)| *sum += q);
                 }
             }
             q = sums;

@@ -125,7 +125,7 @@ enum Pairs {
 /// Roots of the variances before the first layer and after each, for one layout and precision.
 struct Carrier<T> {
     layout: Arc<Layout>,
-    /// `roots[sample][k]`.
+    /// `roots[sample][k]`; empty where no step reads it.
     roots: Vec<Vec<sheets::Table<T>>>,
     /// Factors of the layers that scale, in the same order.
     factors: Vec<Vec<sheets::Table<T>>>,
@@ -161,11 +161,19 @@ pub(crate) fn pass(
         _ => None,
     };
     let (positions, entering) = (first.input.positions(), samples.entering);
-    let mut variances = vec![samples.variance.clone()];
+    let mut variances: Vec<Option<Table>> = vec![None; ops.len() + 1];
     let (mut steps, mut factors) = (Vec::new(), Vec::new());
+    let keep = |slot: &mut Option<Table>, samples: &Samples<'_>| *slot = Some(samples.variance.clone());
     // Variances alone; what a sample makes of itself follows in one go.
     let inner = std::mem::take(&mut samples.own);
-    for op in ops {
+    for (k, op) in ops.iter().enumerate() {
+        // An activation leaves sheets as the convolution behind it wants them, which then asks for no variances.
+        if !matches!(
+            (&op.kind, steps.last()),
+            (Kind::Conv { .. } | Kind::Affine(_), Some(Layer::Activation(_) | Layer::Scale(_)))
+        ) {
+            keep(&mut variances[k], samples);
+        }
         match &op.kind {
             Kind::Conv { numbers, axes, sliding, .. } => {
                 samples.variance = pass::averaged(&samples.variance, axes, *numbers);
@@ -189,7 +197,14 @@ pub(crate) fn pass(
             }
         }
         samples.check_finite(&op.at)?;
-        variances.push(samples.variance.clone());
+        let reads_output = match steps.last() {
+            Some(Layer::Activation(prepared)) => prepared.arc_cosine().is_none(),
+            Some(Layer::Scale(_)) => true,
+            _ => false,
+        };
+        if reads_output {
+            keep(&mut variances[k + 1], samples);
+        }
     }
     // A layer norm was passed as a layer of its own, which says that the input is behind it.
     (samples.own, samples.entering) = (inner, entering);
@@ -252,11 +267,18 @@ pub(crate) fn is_total(op: &Op, samples: &Samples<'_>) -> bool {
 }
 
 impl<T: Real> Carrier<T> {
-    fn new(layout: Arc<Layout>, variances: &[Table], factors: &[Table], samples: &Samples<'_>) -> Self {
+    fn new(
+        layout: Arc<Layout>,
+        variances: &[Option<Table>],
+        factors: &[Table],
+        samples: &Samples<'_>,
+    ) -> Self {
         let one = |i: usize| {
-            let root = |q: &Table| layout.table(&q.of(i).iter().map(|q| q.sqrt()).collect::<Vec<f64>>());
+            let root = |q: &Option<Table>| {
+                q.as_ref().map_or_else(sheets::Table::default, |q| layout.table::<T, true>(q.of(i)))
+            };
             let roots: Vec<sheets::Table<T>> = variances.iter().map(root).collect();
-            (roots, factors.iter().map(|f| layout.table(f.of(i))).collect::<Vec<_>>())
+            (roots, factors.iter().map(|f| layout.table::<T, false>(f.of(i))).collect::<Vec<_>>())
         };
         let count = samples.variance.samples();
         #[cfg(feature = "rayon")]

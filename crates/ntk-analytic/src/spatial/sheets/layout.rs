@@ -9,6 +9,7 @@
 //! opposite edge.
 
 use super::real::Real;
+use crate::lane::vectorized;
 
 /// Lengths of loops are multiples of this: a register of f32 at the widest.
 pub(super) const LANES: usize = 16;
@@ -174,11 +175,17 @@ impl Layout {
         (sheet != usize::MAX).then_some(sheet)
     }
 
-    /// A quantity at each position of one sample, in the order that sheets read.
-    pub(crate) fn table<T: Real>(&self, values: &[f64]) -> Table<T> {
-        let inverse: Vec<f64> = values.iter().map(|&v| if v > 0.0 { 1.0 / v } else { 1.0 }).collect();
-        let zeros = values.contains(&0.0);
-        Table { value: self.spread(values), inverse: self.spread(&inverse), zeros }
+    /// A quantity at each position of one sample, or its roots, in the order that sheets read.
+    pub(crate) fn table<T: Real, const ROOTS: bool>(&self, from: &[f64]) -> Table<T> {
+        let [mut value, mut inverse] = [self.zeros(), self.zeros()];
+        let width = self.sides[1];
+        for (y, from) in from.chunks_exact(width).enumerate() {
+            let at = y * self.stride..y * self.stride + width;
+            fill::<T, ROOTS>(from, &mut value[at.clone()], &mut inverse[at]);
+        }
+        self.repeat(&mut value);
+        self.repeat(&mut inverse);
+        Table { value, inverse, zeros: from.contains(&0.0) }
     }
 
     /// The table of a torus moved by some columns.
@@ -201,20 +208,44 @@ impl Layout {
 
     /// Zeros beyond the grid, and all of it twice where offsets go beyond the end.
     pub(super) fn spread<T: Real>(&self, values: &[f64]) -> Vec<T> {
-        let twice = self.offsets.last().is_some_and(|last| *last != [0, 0]);
-        let mut to = vec![T::ZERO; self.length() + LANES + if twice { self.period } else { 0 }];
-        for (y, row) in values.chunks_exact(self.sides[1]).enumerate() {
-            for copy in 0..=usize::from(twice) {
-                let to = &mut to[copy * self.period + y * self.stride..];
-                to.iter_mut().zip(row).for_each(|(to, &value)| *to = T::of(value));
-            }
+        let mut to = self.zeros();
+        for (to, row) in to.chunks_exact_mut(self.stride).zip(values.chunks_exact(self.sides[1])) {
+            to.iter_mut().zip(row).for_each(|(to, &value)| *to = T::of(value));
         }
+        self.repeat(&mut to);
         to
+    }
+
+    fn twice(&self) -> bool {
+        self.offsets.last().is_some_and(|last| *last != [0, 0])
+    }
+
+    fn zeros<T: Real>(&self) -> Vec<T> {
+        vec![T::ZERO; self.length() + LANES + if self.twice() { self.period } else { 0 }]
+    }
+
+    fn repeat<T: Real>(&self, numbers: &mut [T]) {
+        if self.twice() {
+            numbers.copy_within(..self.period, self.period);
+        }
+    }
+}
+
+vectorized! {
+    /// Numbers or, if asked, their roots; and the inverses.
+    fn fill[T: Real, const ROOTS: bool][T, ROOTS](from: &[f64], values: &mut [T], inverses: &mut [T]) {
+        let n = from.len();
+        let (values, inverses) = (&mut values[..n], &mut inverses[..n]);
+        for i in 0..n {
+            let value = if ROOTS { from[i].sqrt() } else { from[i] };
+            values[i] = T::of(value);
+            inverses[i] = T::of(1.0 / if value > 0.0 { value } else { 1.0 });
+        }
     }
 }
 
 /// A quantity at the positions of one sample; outside the grid it is 0 and so is `inverse`, which is positive inside.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Table<T> {
     pub(super) value: Vec<T>,
     pub(super) inverse: Vec<T>,

@@ -157,7 +157,7 @@ impl<T: Real> Prepared2<T> {
         let mut at = Reference { distance: vec![], ntk: vec![], q: reference.q.clone(), ..*reference };
         let n = at.q[0].len();
         (at.distance, at.ntk) = (vec![0.0; n * n], vec![0.0; n * n]);
-        let table = |q: &[Vec<f64>; 2]| [0, 1].map(|side: usize| layout.table(&roots(&q[side])));
+        let table = |q: &[Vec<f64>; 2]| [0, 1].map(|side: usize| layout.table::<_, false>(&roots(&q[side])));
         let mut prepared = Prepared2 { tables: vec![table(&at.q)], factors: Vec::new(), duals: Vec::new() };
         for layer in layers {
             match layer {
@@ -165,7 +165,9 @@ impl<T: Real> Prepared2<T> {
                     prepared.duals.push(prepare(phi, &at.q[0], &at.q[1], 1e-12).unwrap());
                 }
                 Layer::Norm => {
-                    prepared.factors.push([0, 1].map(|side: usize| layout.table(&norms(&at.q[side]))));
+                    prepared
+                        .factors
+                        .push([0, 1].map(|side: usize| layout.table::<_, false>(&norms(&at.q[side]))));
                 }
                 Layer::Conv { .. } => {}
             }
