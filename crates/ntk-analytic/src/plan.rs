@@ -288,6 +288,7 @@ fn is_linear(net: &Net) -> bool {
                 | Layer::Index { .. }
                 | Layer::Resize { .. }
                 | Layer::Linear { .. }
+                | Layer::Aggregate { .. }
         ),
         NetKind::Product(_) | NetKind::Concat(_) | NetKind::Join { .. } => false,
     }
@@ -342,13 +343,16 @@ fn resolve_branches(
     here.wide = ends.iter().all(|end| end.wide);
     here.depth = ends.iter().map(|end| end.depth).max().unwrap_or(here.depth);
     // Where channels meet channel by channel, averages may be multiplied if all but one branch have one law for all.
-    let meet = |end: &&Here| match combinator {
+    let meets = |end: &Here| match combinator {
         "product" => true,
         "sum" | "join" => end.mean != Mean::Zero,
         _ => false,
     };
-    let meeting = ends.iter().filter(meet).count();
-    if meeting > 1 && ends.iter().filter(meet).filter(|end| !end.uniform).count() > 1 {
+    // Linear maps of positions that are added are one map, one branch.
+    let linear = |net: &Net| combinator == "sum" && !net.facts().fresh && is_linear(net);
+    let (joined, others): (Vec<_>, Vec<_>) = ends.iter().zip(nets).partition(|(_, net)| linear(net));
+    let meeting = others.iter().chain(joined.first()).map(|(end, _)| *end).filter(|end| meets(end));
+    if meeting.filter(|end| !end.uniform).count() > 1 {
         return Err(Error::UnequalChannels { combinator, at });
     }
     here.uniform = combinator != "concat" && ends.iter().all(|end| end.uniform);

@@ -9,6 +9,7 @@ mod blocks;
 mod branches;
 mod cost;
 mod inputs;
+mod linear;
 mod op;
 mod pass;
 mod run;

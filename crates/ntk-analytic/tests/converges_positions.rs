@@ -313,7 +313,14 @@ fn sequences_graphs_and_tokens_tend_to_their_limits() {
         vec![(0, 1, 1.0), (1, 0, 1.0), (0, 3, 2.0), (2, 2, 0.3)],
         vec![(1, 3, 1.0), (3, 1, 0.7), (0, 0, 1.0), (2, 1, -1.0)],
     ];
-    all.extend(failures("graphs", graph, batch.with_graphs(Graphs::Sparse(&edges)), &PLAN));
+    // The node itself and its neighbors, under the same weights.
+    let isomorphism: AtWidth = |_| {
+        let sum = || Net::layer(Layer::Aggregate { axis: 0 }).residual();
+        pooled([sum(), dense(), relu(), sum().residual(), dense(), relu()])
+    };
+    let graphs = batch.with_graphs(Graphs::Sparse(&edges));
+    all.extend(failures("graphs", graph, graphs, &PLAN));
+    all.extend(failures("graphs, nodes and neighbors", isomorphism, graphs, &PLAN));
     let tokens = Array2::from_shape_fn((3, 4), |(n, t)| ((n * t + n + 2 * t) % 5) as u32);
     let text: AtWidth = |_| {
         pooled([

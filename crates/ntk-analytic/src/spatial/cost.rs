@@ -80,7 +80,7 @@ impl Op {
             }
             Kind::Mix { name, .. } => (*name, 2.0 * (before / count).max(1.0), ELSEWHERE),
             Kind::Flatten => ("flatten", 2.0 * self.input.positions() as f64, ELSEWHERE),
-            Kind::Aggregate { .. } => ("aggregate", 8.0, ELSEWHERE),
+            Kind::Aggregate(_) => ("aggregate", 8.0, ELSEWHERE),
             Kind::Attention { .. } => ("attention", 4.0 * self.input.positions() as f64, ELSEWHERE),
             Kind::Serial(_) | Kind::Sum { .. } | Kind::Product(_) | Kind::Join { .. } => ("", 0.0, ELSEWHERE),
         };

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use ntk_core::{Activation, Attention, Axes, AxisMap, AxisTaps, ConvKind, Grid, Groups, Layer, LogitScaling};
 use ntk_core::{Padding, Pooling, PositionCombine, Weighting};
 
+use super::linear::Linear;
 use crate::plan::{self, Channels, Node};
 use crate::{DualActivation, Error, LayerRule};
 
@@ -94,9 +95,8 @@ pub(crate) enum Kind {
         name: &'static str,
     },
     Flatten,
-    Aggregate {
-        axis: usize,
-    },
+    /// A linear map of positions that reads the graph of each sample.
+    Aggregate(Linear),
     Attention {
         attention: Box<Attention>,
         shares: [f64; 2],
@@ -185,7 +185,9 @@ impl Compiler {
                 self.grid = Grid::VECTOR;
                 ("flatten", Kind::Flatten)
             }
-            Node::Aggregate { at, axis } => (at.as_str(), Kind::Aggregate { axis: *axis }),
+            Node::Aggregate { at, axis } => {
+                (at.as_str(), Kind::Aggregate(Linear::Edges { grid: self.grid, axis: *axis }))
+            }
             Node::Attention { at, attention } => {
                 let width = match attention.position.map(|position| position.combine) {
                     Some(PositionCombine::Concat(width)) => Some(Channels::of(width).at(self.features)),
@@ -292,67 +294,24 @@ fn groups(axes: &Axes, grid: &Grid) -> Vec<usize> {
 /// The branches of a sum, those without weights of their own joined into one map: they are linear maps of positions,
 /// which is why they were let pass.
 fn merge(ops: Vec<Op>) -> Vec<Op> {
-    let maps: Vec<Option<AxisMap>> = ops.iter().map(linear).collect();
+    let maps: Vec<Option<Linear>> = ops.iter().map(Linear::of).collect();
     if maps.iter().flatten().count() < 2 {
         return ops;
     }
-    let (mut sum, mut rest): (Option<(AxisMap, Op)>, Vec<Op>) = (None, Vec::new());
+    let (mut terms, mut joined, mut rest) = (Vec::new(), None, Vec::new());
     for (op, map) in ops.into_iter().zip(maps) {
-        match (map, &mut sum) {
-            (None, _) => rest.push(op),
-            (Some(map), None) => sum = Some((map, op)),
-            (Some(map), Some((sum, _))) => {
-                sum.rows.iter_mut().zip(map.rows).for_each(|(sum, row)| add(sum, row))
+        match map {
+            None => rest.push(op),
+            Some(map) => {
+                terms.push(map);
+                joined.get_or_insert(op);
             }
         }
     }
-    if let Some((map, op)) = sum {
-        let kind = Kind::Mix {
-            map,
-            global: None,
-            axes: None,
-            padding: Padding::Valid,
-            edges: false,
-            blocks: None,
-            name: "a sum",
-        };
-        rest.insert(0, Op { kind, ..op });
+    if let Some(op) = joined {
+        rest.insert(0, Op { kind: Linear::Sum(terms).kind(op.input.positions()), ..op });
     }
     rest
-}
-
-fn add(row: &mut Vec<(usize, f64)>, other: Vec<(usize, f64)>) {
-    row.extend(other);
-    row.sort_by_key(|(position, _)| *position);
-    row.dedup_by(|b, a| {
-        a.0 == b.0 && {
-            a.1 += b.1;
-            true
-        }
-    });
-}
-
-/// The map of an op that is one.
-fn linear(op: &Op) -> Option<AxisMap> {
-    match &op.kind {
-        Kind::Mix { map, .. } => Some(map.clone()),
-        Kind::Sum { ops, .. } => match &ops[..] {
-            [(_, only)] => linear(only),
-            _ => None,
-        },
-        Kind::Serial(ops) => ops.iter().try_fold(AxisMap::identity(op.input.positions()), |first, op| {
-            let next = linear(op)?;
-            let row = |row: &Vec<(usize, f64)>| {
-                let mut out = Vec::new();
-                for &(middle, w) in row {
-                    add(&mut out, first.rows[middle].iter().map(|&(p, v)| (p, v * w)).collect());
-                }
-                out
-            };
-            Some(AxisMap { inputs: first.inputs, rows: next.rows.iter().map(row).collect() })
-        }),
-        _ => None,
-    }
 }
 
 /// All pairs of positions of a grid.
@@ -433,7 +392,7 @@ impl Op {
             Kind::Flatten => {
                 Need { pairs: none(&input), own: need.own.map(|_| none(&input)), mean: need.mean }
             }
-            Kind::Aggregate { .. } => mapped(need, &|_| all(&input)),
+            Kind::Aggregate(_) => mapped(need, &|_| all(&input)),
             Kind::Attention { attention, .. } => {
                 let closed = attention.scaling == LogitScaling::InverseRoot
                     && attention.weighting == Weighting::Identity;

@@ -247,21 +247,19 @@ fn unmasked(op: &Op, samples: &mut Samples<'_>) -> Result<Stage, Error> {
             };
             mix(op, maps, samples)
         }
-        Kind::Aggregate { axis } => {
-            let sides = op.input.sides();
-            let nodes = sides[*axis];
+        Kind::Aggregate(linear) => {
+            if samples.lengths.is_some() && !linear.keeps_lengths() {
+                let remedy = "add what keeps positions, or samples of one length";
+                return Err(Error::Lengths { layer: "a sum".to_owned(), at: at.clone(), remedy });
+            }
             let one = |sample: usize| {
-                let edges = samples.edges(sample).ok_or_else(|| Error::NoGraphs { at: at.clone() })?;
-                let mut map = AxisMap { inputs: nodes, rows: vec![Vec::new(); nodes] };
-                for (from, to, weight) in edges {
-                    if from >= nodes || to >= nodes {
-                        return Err(ntk_core::Error::Edge { sample, from, to, weight, nodes }.into());
+                let edges = samples.edges(sample);
+                linear.written(op.input.positions(), edges.as_deref()).map_err(|wrong| match wrong {
+                    None => Error::NoGraphs { at: at.clone() },
+                    Some(((from, to, weight), nodes)) => {
+                        ntk_core::Error::Edge { sample, from, to, weight, nodes }.into()
                     }
-                    map.rows[to].push((from, weight));
-                }
-                let mut maps: Vec<AxisMap> = sides.iter().map(|&side| AxisMap::identity(side)).collect();
-                maps[*axis] = map;
-                Ok(AxisMap::product(&maps))
+                })
             };
             let maps: Result<Vec<AxisMap>, Error> = (0..samples.count()).map(one).collect();
             mix(op, Maps::Each(maps?), samples)
