@@ -65,4 +65,48 @@ pub enum Error {
         /// Rows given.
         rows: usize,
     },
+    /// An option out of its domain.
+    #[error("{option} = {value} is out of its domain ({domain})")]
+    Setting {
+        /// The option's name.
+        option: &'static str,
+        /// The number given.
+        value: f64,
+        /// What is allowed.
+        domain: &'static str,
+    },
+    /// A start that is no direction of the operator's space.
+    #[error("a start has {expected} finite numbers that are not all zero; this one has {found} numbers")]
+    Start {
+        /// Dimension of the operator.
+        expected: usize,
+        /// Numbers given.
+        found: usize,
+    },
+    /// An operator that leaves its space.
+    #[error("the operator maps {expected} numbers to {found}: a symmetric one maps them to as many")]
+    ProductLength {
+        /// Dimension of the operator.
+        expected: usize,
+        /// Length of its product.
+        found: usize,
+    },
+    /// A product with NaN or infinity, or whose length overflows.
+    #[error("product {step} with the operator is not finite: rescale it, or look for what overflows in it")]
+    NonFiniteProduct {
+        /// Which product, from 1.
+        step: usize,
+    },
+    /// ⟨u, A v⟩ and ⟨v, A u⟩ differ.
+    #[error(
+        "the operator is not symmetric: ⟨u, A v⟩ and ⟨v, A u⟩ differ by {difference:e} at product {step}, more than 1e-4 of the largest ‖A v‖ = {largest:e}"
+    )]
+    OperatorNotSymmetric {
+        /// Which product, from 1.
+        step: usize,
+        /// The modulus of the difference.
+        difference: f64,
+        /// The largest length of a product with a unit vector.
+        largest: f64,
+    },
 }

@@ -5,6 +5,7 @@
 //! * [`Symmetric`]: a matrix checked once; what every factorization takes.
 //! * [`Cholesky`]: factor a positive definite matrix once, solve many times; log-determinant.
 //! * [`SymmetricEigen`]: eigenvalues in ascending order with orthonormal eigenvectors; rank, condition number.
+//! * [`Lanczos`], [`SpectralDensity`]: extreme eigenvalues and the spectral density of an operator given by products.
 //! * [`product`]: A · B on all cores.
 //!
 //! A symmetric matrix reads the same by rows and by columns, so nothing is transposed on the way to faer.
@@ -14,10 +15,12 @@ mod bridge;
 mod cholesky;
 mod eigen;
 mod error;
+mod lanczos;
 mod symmetric;
 
 pub use bridge::product;
 pub use cholesky::Cholesky;
 pub use eigen::{SymmetricEigen, eigenvalues};
 pub use error::Error;
+pub use lanczos::{Extreme, Lanczos, Moment, Probe, Ritz, SpectralDensity};
 pub use symmetric::Symmetric;
