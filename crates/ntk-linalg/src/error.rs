@@ -65,6 +65,18 @@ pub enum Error {
         /// Rows given.
         rows: usize,
     },
+    /// A kernel or labels that are zero where their direction is asked for.
+    #[error("{what} is zero up to rounding and points nowhere: alignments compare directions")]
+    NoDirection {
+        /// Which argument.
+        what: &'static str,
+    },
+    /// Not a time between two kernels.
+    #[error("two kernels are compared over a finite time above 0, not {value}")]
+    Interval {
+        /// The number given.
+        value: f64,
+    },
     /// An option out of its domain.
     #[error("{option} = {value} is out of its domain ({domain})")]
     Setting {

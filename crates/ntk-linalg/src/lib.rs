@@ -7,10 +7,13 @@
 //! * [`SymmetricEigen`]: eigenvalues in ascending order with orthonormal eigenvectors; rank, condition number.
 //! * [`Lanczos`], [`SpectralDensity`]: extreme eigenvalues and the spectral density of an operator given by products.
 //! * [`product`]: A · B on all cores.
+//! * [`kernel_distance`], [`target_alignment`], [`centered_alignment`], [`effective_rank`] and others: how kernels
+//!   compare with each other and with labels.
 //!
 //! A symmetric matrix reads the same by rows and by columns, so nothing is transposed on the way to faer.
 //! Feature `rayon` (default) uses all threads of the global rayon pool; results agree to rounding on any number.
 
+mod alignment;
 mod bridge;
 mod cholesky;
 mod eigen;
@@ -18,6 +21,10 @@ mod error;
 mod lanczos;
 mod symmetric;
 
+pub use alignment::{
+    centered_alignment, effective_rank, kernel_distance, kernel_velocity, relative_change, target_alignment,
+    target_shares,
+};
 pub use bridge::product;
 pub use cholesky::Cholesky;
 pub use eigen::{SymmetricEigen, eigenvalues};
