@@ -8,12 +8,14 @@
 //!   targets and initial outputs gives a [`Trajectory`], to be asked at any time, infinity included.
 //! * [`Ensemble`]: mean and covariance of infinitely many networks, trained whole (NTK) or in the readout (NNGP).
 //! * [`Posterior`]: kernel ridge regression and Gaussian-process posterior, by Cholesky.
+//! * [`regression_error`], [`Spectrum::target_shares`]: what a kernel, frozen at any time, has learned of the targets.
 //! * [`Time`], [`Steps`], [`LearningRate`], [`LossScale`], [`Momentum`], [`Ridge`]: quantities that are easy to
 //!   confuse, as types.
 //!
 //! Everywhere samples are rows and outputs are columns: targets (N, k). A Gram matrix of N rows serves all outputs
 //! alike (Θ ⊗ I); one of N·k rows, sample by sample and output by output within a sample, is taken as it is.
 
+mod alignment;
 mod descent;
 mod ensemble;
 mod error;
@@ -29,7 +31,11 @@ mod trajectory;
 mod units;
 
 pub use ndarray;
+pub use ntk_linalg::{
+    centered_alignment, effective_rank, kernel_distance, kernel_velocity, relative_change, target_alignment,
+};
 
+pub use alignment::regression_error;
 pub use descent::{Descent, HeavyBall};
 pub use ensemble::{Ensemble, TestPoints};
 pub use error::Error;

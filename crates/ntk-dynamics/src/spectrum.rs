@@ -133,6 +133,11 @@ impl Spectrum {
         Ok(scale.divisor(layout.samples, layout.outputs))
     }
 
+    /// Of Θ, without the ridge, whose eigenvectors are the same.
+    pub(crate) fn eigen(&self) -> &SymmetricEigen {
+        &self.eigen
+    }
+
     pub(crate) fn largest(&self) -> f64 {
         self.values[self.len() - 1]
     }
