@@ -7,8 +7,8 @@ use ntk_core::AxisMap;
 use super::op::{Kind, Op};
 use super::pass::{self, Samples};
 use super::run::two;
-use super::sheets::{Layout, Real, Sheets};
-use super::stage::{Of, Stage, Table, unless_rounding};
+use super::sheets::{Layout, Pooling, Real, Sheets};
+use super::stage::{Of, Table, unless_rounding};
 use super::state::{Form, State};
 
 /// Blocks side by side of a state in sheets.
@@ -23,8 +23,8 @@ pub(crate) struct Pool {
     map: AxisMap,
 }
 
-/// Makes a stage of a pooling of blocks, if states come in sheets and sheets can be pooled.
-pub(crate) fn pool(op: &Op, samples: &mut Samples<'_>) -> Option<Stage> {
+/// A pooling of blocks, if states come in sheets and sheets can be pooled.
+pub(crate) fn pool(op: &Op, samples: &mut Samples<'_>) -> Option<Pool> {
     let (frame, Kind::Mix { map, blocks: Some((sides, weight)), .. }) = (samples.frame?, &op.kind) else {
         return None;
     };
@@ -59,16 +59,32 @@ pub(crate) fn pool(op: &Op, samples: &mut Samples<'_>) -> Option<Stage> {
     } else {
         samples.own.clear();
     }
-    Some(Stage::Pool(Box::new(stage)))
+    Some(stage)
 }
 
 impl Pool {
-    fn pooled<T: Real>(&self, sheets: &Sheets<T>, layout: &Arc<Layout>, of: Of) -> Option<Sheets<T>> {
+    /// The pooling of a pair of samples.
+    pub(super) fn pooling<'a>(&'a self, layout: &'a Arc<Layout>, of: Of) -> Pooling<'a> {
         let spread = [self.spread.of(of.i), self.spread.of(of.j)];
-        sheets.pool(self.window, self.weight, spread, layout, of.parallel)
+        Pooling { window: self.window, weight: self.weight, spread, layout }
     }
 
-    fn run_own(&self, state: &mut State, i: usize) {
+    /// What comes out of pairs of samples.
+    pub(super) fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    fn pooled<T: Real>(&self, sheets: &Sheets<T>, layout: &Arc<Layout>, of: Of) -> Option<Sheets<T>> {
+        let pooling = self.pooling(layout, of);
+        pooling.fits(sheets.layout()).then(|| pooling.of_sheets(sheets, &[], of.parallel))
+    }
+
+    /// Positions that come out.
+    pub(super) fn outputs(&self) -> usize {
+        self.map.rows.len()
+    }
+
+    pub(super) fn run_own(&self, state: &mut State, i: usize) {
         let of = Of::own(i);
         let pooled = match (&self.own, &state.form) {
             (Some(layout), Form::Double(sheets)) => self.pooled(sheets, layout, of).map(Form::Double),
@@ -93,7 +109,7 @@ impl Pool {
     /// The state as pooled sheets, or pooled row by row where there are none.
     fn put(&self, state: &mut State, pooled: Option<Form>, of: Of) {
         match pooled {
-            Some(form) => (state.positions, state.form) = (self.map.rows.len(), form),
+            Some(form) => (state.positions, state.form) = (self.outputs(), form),
             None => {
                 state.dense(of);
                 *state = state.mix([&self.map, &self.map]);

@@ -146,7 +146,11 @@ pub(crate) fn serial(ops: &[Op], samples: &mut Samples<'_>) -> Result<Stage, Err
             }
         }
         match blocks::pool(&ops[at], samples) {
-            Some(stage) => stages.push(stage),
+            // What a run writes can be pooled as it comes.
+            Some(pool) => match stages.last_mut() {
+                Some(Stage::Run(run)) if run.takes(&pool) => run.pool(pool),
+                _ => stages.push(Stage::Pool(Box::new(pool))),
+            },
             None => stages.push(pass(&ops[at], samples)?),
         }
         at += 1;

@@ -6,6 +6,7 @@ use ntk_core::{Grid, Padding};
 #[cfg(feature = "rayon")]
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
+use super::blocks::Pool;
 use super::op::{Kind, Numbers, Op, Reach};
 use super::pass::{self, Samples};
 use super::sheets::{self, Image, Layout, Real, Sheets, Step};
@@ -98,6 +99,8 @@ pub(crate) fn length(ops: &[Op], samples: &Samples<'_>) -> Option<usize> {
 enum End {
     /// In sheets.
     Keep,
+    /// In sheets of blocks.
+    Pool(Box<Pool>),
     /// In a weighted sum over all pairs that are kept: that of a global pool, or the mean of a flatten.
     Total {
         scale: f64,
@@ -311,26 +314,36 @@ impl<T: Real> Carrier<T> {
         layers.iter().enumerate().map(step).collect()
     }
 
-    /// All steps, from a state of any form.
-    fn carry(&self, state: &mut State, of: Of, taken: Option<Sheets<T>>, steps: &[Step<'_, T>]) -> Sheets<T> {
-        let mut sheets = match (taken, &self.images, &state.form) {
-            (Some(sheets), ..) if *sheets.layout() == self.layout => sheets,
-            (Some(sheets), ..) => {
+    /// The images to start from, where nothing came before.
+    fn input(&self, state: &State, of: Of) -> Option<[&Image; 2]> {
+        let images = self.images.as_ref().filter(|_| matches!(state.form, Form::Input(_)))?;
+        Some([&images[of.i], &images[of.j]])
+    }
+
+    /// Sheets of a state of any other form.
+    fn sheets(&self, state: &mut State, of: Of, taken: Option<Sheets<T>>) -> Sheets<T> {
+        match taken {
+            Some(sheets) if *sheets.layout() == self.layout => sheets,
+            Some(sheets) => {
                 let (distance, ntk) = sheets.to_dense();
                 Sheets::from_dense(&self.layout, &distance, &ntk)
             }
-            (None, Some(images), Form::Input(_)) => {
-                let images = [&images[of.i], &images[of.j]];
-                return Sheets::from_input(&self.layout, images, steps, state.wants_ntk, of.parallel);
-            }
-            _ => {
+            None => {
                 state.dense(of);
                 match state.full {
                     true => Sheets::from_dense(&self.layout, &state.values, &state.ntk),
                     false => Sheets::from_same(&self.layout, &state.values, &state.ntk),
                 }
             }
-        };
+        }
+    }
+
+    /// All steps, from a state of any form.
+    fn carry(&self, state: &mut State, of: Of, taken: Option<Sheets<T>>, steps: &[Step<'_, T>]) -> Sheets<T> {
+        if let Some(images) = self.input(state, of) {
+            return Sheets::from_input(&self.layout, images, steps, state.wants_ntk, of.parallel);
+        }
+        let mut sheets = self.sheets(state, of, taken);
         sheets.run(steps, of.parallel);
         sheets
     }
@@ -348,16 +361,38 @@ impl Run {
         let taken = state.take_double();
         let steps = carrier.steps(&self.steps, of, self.positions);
         let sheets = carrier.carry(state, of, taken, &steps);
-        if !matches!(self.end, End::Keep) {
+        if matches!(self.end, End::Total { .. }) {
             *state = State::same(1);
             return;
         }
         (state.values, state.ntk) = (Vec::new(), Vec::new());
         state.form = Form::Double(sheets);
+        if let End::Pool(pool) = &self.end {
+            pool.run_own(state, i);
+        }
     }
 
+    /// Positions that come out.
     fn outputs(&self) -> usize {
-        if matches!(self.end, End::Keep) { self.positions } else { 1 }
+        match &self.end {
+            End::Keep => self.positions,
+            End::Pool(pool) => pool.outputs(),
+            End::Total { .. } => 1,
+        }
+    }
+
+    /// Whether this pooling can be done to each sheet as it is written.
+    pub(crate) fn takes(&self, pool: &Pool) -> bool {
+        let layout = match &self.pairs {
+            Pairs::Single(carrier) => &carrier.layout,
+            Pairs::Double(carrier) => &carrier.layout,
+        };
+        matches!(self.end, End::Keep) && pool.pooling(pool.layout(), Of::own(0)).fits(layout)
+    }
+
+    /// Pools what comes out.
+    pub(crate) fn pool(&mut self, pool: Pool) {
+        self.end = End::Pool(Box::new(pool));
     }
 
     /// The largest error bound of a quadrature.
@@ -395,19 +430,29 @@ impl Run {
         form: fn(Sheets<T>) -> Form,
     ) {
         let steps = carrier.steps(&self.steps, of, self.positions);
-        let total = match (&self.end, &carrier.images, &state.form) {
-            (End::Total { .. }, Some(images), Form::Input(_)) => {
-                let images = [&images[of.i], &images[of.j]];
+        let input = carrier.input(state, of);
+        let keep = |state: &mut State, sheets: Sheets<T>| {
+            (state.values, state.ntk) = (Vec::new(), Vec::new());
+            (state.positions, state.form) = (self.outputs(), form(sheets));
+        };
+        let total = match (&self.end, input) {
+            (End::Total { .. }, Some(images)) => {
                 sheets::totals_of_input(&carrier.layout, images, &steps, state.wants_ntk, of.parallel)
             }
-            _ => {
+            (End::Total { .. }, None) => carrier.carry(state, of, taken, &steps).totals(),
+            (End::Keep, _) => {
                 let sheets = carrier.carry(state, of, taken, &steps);
-                if matches!(self.end, End::Keep) {
-                    (state.values, state.ntk) = (Vec::new(), Vec::new());
-                    state.form = form(sheets);
-                    return;
-                }
-                sheets.totals()
+                return keep(state, sheets);
+            }
+            (End::Pool(pool), input) => {
+                let pooling = pool.pooling(pool.layout(), of);
+                let sheets = match input {
+                    Some(images) => {
+                        pooling.of_input(&carrier.layout, images, &steps, state.wants_ntk, of.parallel)
+                    }
+                    None => pooling.of_sheets(&carrier.sheets(state, of, taken), &steps, of.parallel),
+                };
+                return keep(state, sheets);
             }
         };
         let End::Total { scale, covariances, spread } = &self.end else { return };

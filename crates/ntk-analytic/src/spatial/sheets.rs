@@ -10,6 +10,7 @@
 mod dense;
 mod kernel;
 mod layout;
+mod pool;
 mod program;
 mod real;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::dual::Prepared;
 pub(crate) use layout::{Layout, Table};
+pub(crate) use pool::Pooling;
 use program::{Program, Scratch};
 pub(crate) use real::Real;
 

@@ -1,10 +1,10 @@
-//! Sheets beside other layouts: all pairs row by row, and blocks of positions joined to one.
+//! Sheets beside other layouts: all pairs row by row, and the pairs inside of blocks of positions.
 
 use std::sync::Arc;
 
+use super::Sheets;
 use super::layout::{Layout, Run};
 use super::real::Real;
-use super::{CHUNK, Sheets, for_each};
 
 /// Sheets and positions that are copied together: their pairs lie side by side in a few rows of a matrix.
 const TOGETHER: (usize, usize) = (16, 8);
@@ -108,58 +108,6 @@ impl<T: Real> Sheets<T> {
         Sheets { layout: Arc::clone(layout), distance: copy(distance), ntk: copy(ntk) }
     }
 
-    /// Sums over blocks side by side, times `weight`: with B positions in a block,
-    /// D′(s, s′) = `weight`² B² (mean D − ½(spread_s + spread′_s′)) and Θ′ = `weight`² Σ Θ, where `spread` are the mean
-    /// distances of each sample with itself in each block ([`Sheets::own_spread`]).
-    ///
-    /// None on a torus, for windows that do not divide the sides, and where an offset that `layout` keeps needs one
-    /// that these sheets do not.
-    pub(crate) fn pool(
-        &self,
-        window: [usize; 2],
-        weight: f64,
-        spread: [&[f64]; 2],
-        layout: &Arc<Layout>,
-        parallel: bool,
-    ) -> Option<Self> {
-        let (from, to) = (&self.layout, layout);
-        let fits = (0..2).all(|axis| {
-            let whole = to.reach()[axis] * window[axis] + window[axis] - 1;
-            from.sides()[axis] == to.sides()[axis] * window[axis]
-                && (from.reach()[axis] >= whole.min(from.sides()[axis] - 1))
-        });
-        if from.torus() || to.torus() || !fits {
-            return None;
-        }
-        let taps = (window[0] * window[1]) as f64;
-        let scale = weight * weight * taps * taps;
-        let blocks = Blocks { from, to, window, offsets: offsets(from, window) };
-        let pool = |numbers: &[T], spread: Option<[&[f64]; 2]>| {
-            let mut pooled = vec![T::ZERO; if numbers.is_empty() { 0 } else { to.numbers() }];
-            let items: Vec<_> = pooled.chunks_mut(CHUNK * to.period()).enumerate().collect();
-            let work = || vec![0.0; to.sides()[1]];
-            for_each(parallel, items, work, |sums, (k, chunk)| {
-                for (sheet, out) in chunk.chunks_exact_mut(to.period()).enumerate() {
-                    for run in (0..to.sides()[0]).flat_map(|y| to.runs(k * CHUNK + sheet, y)) {
-                        let ([i, j], sums) = (run.positions, &mut sums[..run.len]);
-                        blocks.sum(numbers, run, sums);
-                        for (m, (out, sum)) in out[run.at..].iter_mut().zip(sums).enumerate() {
-                            let spread = spread.map_or(0.0, |[x, y]| 0.5 * (x[i + m] + y[j + m]));
-                            let mean = *sum / (taps * taps);
-                            // What is left of equal samples is rounding.
-                            let nothing = spread > 0.0 && mean - spread <= T::SNAP.to_f64() * (mean + spread);
-                            *out = T::of(if nothing { 0.0 } else { scale * (mean - spread) });
-                        }
-                    }
-                }
-            });
-            pooled
-        };
-        let (mut distance, ntk) = (pool(&self.distance, Some(spread)), pool(&self.ntk, None));
-        distance.iter_mut().for_each(|d| *d = if *d < T::ZERO { T::ZERO } else { *d });
-        Some(Sheets { layout: Arc::clone(to), distance, ntk })
-    }
-
     /// Of the sheets of a sample with itself, the mean distance in each block of positions side by side; None if an
     /// offset inside a block is not kept.
     pub(crate) fn own_spread(&self, window: [usize; 2]) -> Option<Vec<f64>> {
@@ -182,32 +130,4 @@ impl<T: Real> Sheets<T> {
 /// The places of a block, from its first one on.
 fn offsets(layout: &Layout, [rows, columns]: [usize; 2]) -> Vec<usize> {
     (0..rows).flat_map(|y| (0..columns).map(move |x| y * layout.stride() + x)).collect()
-}
-
-/// Blocks of one layout that are the positions of another.
-struct Blocks<'a> {
-    from: &'a Layout,
-    to: &'a Layout,
-    window: [usize; 2],
-    offsets: Vec<usize>,
-}
-
-impl Blocks<'_> {
-    /// The place of the first position of a block.
-    fn corner(&self, position: usize) -> usize {
-        let width = self.to.sides()[1];
-        position / width * self.window[0] * self.from.stride() + position % width * self.window[1]
-    }
-
-    /// For each pair of a run the sum over all pairs of the two blocks.
-    fn sum<T: Real>(&self, numbers: &[T], run: Run, sums: &mut [f64]) {
-        sums.fill(0.0);
-        let [i, j] = run.positions.map(|position| self.corner(position));
-        for (a, b) in self.offsets.iter().flat_map(|a| self.offsets.iter().map(move |b| (i + a, j + b))) {
-            if let Some(sheet) = self.from.sheet(a, b) {
-                let from = numbers[sheet * self.from.period() + a..].iter().step_by(self.window[1]);
-                sums.iter_mut().zip(from).for_each(|(sum, from)| *sum += from.to_f64());
-            }
-        }
-    }
 }

@@ -272,6 +272,23 @@ vectorized! {
     }
 }
 
+/// Adds every `step`-th number. Too few at a time for a call that asks which processor this is.
+#[inline(always)]
+pub(super) fn add_every<T: Real>(step: usize, from: &[T], to: &mut [f64]) {
+    if step == 2 {
+        // The last one may lack its neighbor.
+        let (pairs, rest) = from.as_chunks::<2>();
+        for (to, [first, _]) in to.iter_mut().zip(pairs) {
+            *to = *to + first.to_f64();
+        }
+        if let ([last], Some(to)) = (rest, to.last_mut()) {
+            *to = *to + last.to_f64();
+        }
+    } else {
+        to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, from)| *to = *to + from.to_f64());
+    }
+}
+
 vectorized! {
     /// Adds half the squares of differences.
     pub(super) fn add_distances(x: &[f64], y: &[f64], scale: f64, to: &mut [f64]) {

@@ -441,7 +441,9 @@ fn blocks_are_summed() {
     let spread = [sheets(&a, &a), sheets(&b, &b)].map(|own| own.own_spread(window).unwrap());
     let mut both = sheets(&a, &b);
     both.ntk.copy_from_slice(&both.distance.clone());
-    let pooled = both.pool(window, 0.5, [&spread[0], &spread[1]], &small, true).unwrap();
+    let pooling = Pooling { window, weight: 0.5, spread: [&spread[0], &spread[1]], layout: &small };
+    assert!(pooling.fits(&layout));
+    let pooled = pooling.of_sheets(&both, &[], true);
     let (distance, ntk) = pooled.to_dense();
     // The distance of the sums of what enters is that of pooled images; Θ is summed.
     let sum = |x: &[f64], s: usize, c: usize| -> f64 {
@@ -465,6 +467,6 @@ fn blocks_are_summed() {
         false,
         false,
     );
-    assert!(narrow.pool(window, 0.5, [&spread[0], &spread[1]], &small, false).is_none());
+    assert!(!pooling.fits(narrow.layout()));
     assert!(narrow.own_spread(window).is_none());
 }
