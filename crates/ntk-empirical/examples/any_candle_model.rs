@@ -33,8 +33,8 @@ impl Model for Gated {
         units.matmul(&self.v)? / (self.v.dim(0)? as f64).sqrt()
     }
 
-    fn vars(&self) -> Vec<Var> {
-        vec![self.a.clone(), self.b.clone(), self.v.clone()]
+    fn named_vars(&self) -> Vec<(String, Var)> {
+        vec![("a".into(), self.a.clone()), ("b".into(), self.b.clone()), ("v".into(), self.v.clone())]
     }
 }
 

@@ -199,6 +199,82 @@ pub enum Error {
         /// Shape that came back.
         found: Vec<usize>,
     },
+    /// A variable that a model names twice.
+    #[error("a model names each variable once: {name:?} and {other:?} have one name or are one variable")]
+    RepeatedVariable {
+        /// The later name.
+        name: String,
+        /// The earlier name.
+        other: String,
+    },
+    /// Variables of several number formats or devices.
+    #[error(
+        "the variables of a model have one number format and device: {first:?} is {expected}, {name:?} is {found}"
+    )]
+    MixedVariables {
+        /// The first variable.
+        first: String,
+        /// Its format and device.
+        expected: String,
+        /// The first variable that differs.
+        name: String,
+        /// Its format and device.
+        found: String,
+    },
+    /// A bound on memory that is too small for the derivatives of the fewest samples.
+    #[error(
+        "derivatives need {needed} bytes at a time, and may take {bound}: see Autograd::with_memory, or select fewer variables"
+    )]
+    ModelMemory {
+        /// Bytes for the fewest samples.
+        needed: usize,
+        /// Bytes allowed.
+        bound: usize,
+    },
+    /// A model whose outputs for one and the same batch differ.
+    #[error(
+        "two evaluations of one batch differ by {difference:e}: turn dropout and other noise off (forward_t with train = false)"
+    )]
+    Randomness {
+        /// The largest difference of an output.
+        difference: f64,
+    },
+    /// A model whose output for a sample depends on the samples beside it.
+    #[error(
+        "the output for a sample changes by {difference:e} with the batch around it: evaluate batch normalization by its running statistics (forward_t with train = false)"
+    )]
+    BatchDependence {
+        /// The largest difference of an output.
+        difference: f64,
+    },
+    /// A variable that candle's graph has lost.
+    #[error(
+        "the output depends on {name:?}, but candle's graph has no path to it: replace the operation without a gradient (softmax_last_dim, LayerNorm on contiguous inputs, detach), or leave the variable out with Model::select"
+    )]
+    CutVariable {
+        /// Its name.
+        name: String,
+    },
+    /// A gradient of candle that is not the derivative.
+    #[error(
+        "candle's gradient of {name:?} is wrong: it says {backward:e} where the output changes by {difference:e}; the operations to replace are listed at Autograd"
+    )]
+    WrongGradient {
+        /// Name of the variable.
+        name: String,
+        /// The change that the gradient predicts.
+        backward: f64,
+        /// The change of the output.
+        difference: f64,
+    },
+    /// Weights of a file and variables of a model that do not match.
+    #[error("the file lacks {missing:?} and holds {surplus:?}, which the model does not have")]
+    WeightNames {
+        /// Variables that the file does not have.
+        missing: Vec<String>,
+        /// Tensors that the model does not have.
+        surplus: Vec<String>,
+    },
     /// Model variables that do not fit what is said of them.
     #[error(
         "a model needs at least one variable and one rate for each, not {vars} variables and {rates} rates"

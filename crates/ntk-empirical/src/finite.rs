@@ -11,6 +11,7 @@ use crate::affine::Affine;
 use crate::input::Input;
 use crate::lower::{Builder, Demands, reads_tokens, size};
 use crate::node::{Node, Sweep};
+use crate::parameters::check_finite;
 use crate::{Error, Lowering, Mode, Parameters, Rules, tensor};
 
 /// One draw of a network.
@@ -206,11 +207,7 @@ impl FiniteNet {
                 let (expected, found) = (var.dims().to_vec(), tensor.dims().to_vec());
                 return Err(Error::ParameterShape { name, expected, found });
             }
-            // 0 · x is 0 for finite x only.
-            let zero = (tensor::to_f64(tensor)? * 0.0)?.sum_all()?.to_scalar::<f64>()?;
-            if zero != 0.0 {
-                return Err(Error::NonFiniteParameter { name });
-            }
+            check_finite(&name, tensor)?;
         }
         let known: std::collections::BTreeSet<String> = self.variables().map(|(name, _)| name).collect();
         match parameters.names().find(|name| !known.contains(*name)) {

@@ -50,10 +50,12 @@ mod sites;
 mod structured;
 mod tensor;
 mod train;
+mod weights;
 
 pub use candle_core;
+pub use candle_nn;
 
-pub use autograd::{Autograd, Model};
+pub use autograd::{Autograd, Model, Selected, VarModel, channels_first};
 pub use device::device;
 pub use error::Error;
 pub use finite::FiniteNet;
@@ -64,3 +66,4 @@ pub use monte_carlo::{Estimate, MonteCarlo};
 pub use parameters::Parameters;
 pub use rules::{LayerRule, Rules};
 pub use train::{Step, TrainOptions, Trained};
+pub use weights::load_weights;

@@ -150,6 +150,16 @@ impl Parameters {
     }
 }
 
+/// Refuses a tensor that is not finite.
+pub(crate) fn check_finite(name: &str, tensor: &Tensor) -> Result<(), Error> {
+    // 0 · x is 0 for finite x only.
+    if (to_f64(tensor)? * 0.0)?.sum_all()?.to_scalar::<f64>()? == 0.0 {
+        Ok(())
+    } else {
+        Err(Error::NonFiniteParameter { name: name.to_owned() })
+    }
+}
+
 fn file(path: &Path, source: candle_core::Error) -> Error {
     Error::File { path: path.to_owned(), source: Box::new(source) }
 }

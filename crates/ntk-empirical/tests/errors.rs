@@ -185,8 +185,8 @@ impl Model for Odd {
         if self.columns == 0 { x.sum_all() } else { x.narrow(1, 0, self.columns) }
     }
 
-    fn vars(&self) -> Vec<Var> {
-        self.weight.iter().cloned().collect()
+    fn named_vars(&self) -> Vec<(String, Var)> {
+        self.weight.iter().map(|var| ("weight".to_owned(), var.clone())).collect()
     }
 }
 
@@ -198,8 +198,8 @@ impl Model for Rated {
         Ok(x.clone())
     }
 
-    fn vars(&self) -> Vec<Var> {
-        vec![Var::zeros((1, 1), DType::F64, &Device::Cpu).unwrap()]
+    fn named_vars(&self) -> Vec<(String, Var)> {
+        vec![("weight".to_owned(), Var::zeros((1, 1), DType::F64, &Device::Cpu).unwrap())]
     }
 
     fn rates(&self) -> Vec<f64> {
