@@ -145,7 +145,7 @@ impl Affine {
     }
 
     /// y + s_b b: one bias a channel, or a channel and position.
-    fn shift(&self, y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    pub(crate) fn shift(&self, y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let Some(bias) = bias else { return Ok(y) };
         let rows = y.reshape(((), bias.elem_count()))?;
         rows.broadcast_add(&(bias.flatten_all()? * self.bias_scale())?)?.reshape(y.shape())

@@ -285,6 +285,12 @@ pub enum Error {
         /// Number of rates.
         rates: usize,
     },
+    /// A custom activation or layer whose rule knows first derivatives only.
+    #[error("no second derivatives of {name:?}: its rule gives the first only; build it of known layers instead")]
+    SecondDerivative {
+        /// Its name.
+        name: String,
+    },
 }
 
 impl From<candle_core::Error> for Error {

@@ -228,7 +228,7 @@ impl Builder<'_> {
             Layer::Custom { name, parameters } => {
                 let rule =
                     self.rules.find_layer(name).ok_or_else(|| Error::UnknownLayer { name: name.clone() })?;
-                Node::Custom { rule, numbers: parameters.clone(), channels }
+                Node::Custom { name: name.clone(), rule, numbers: parameters.clone(), channels }
             }
         })
     }

@@ -51,6 +51,7 @@ pub(crate) enum Node {
     },
     /// A map of the channels, at each of some positions.
     Custom {
+        name: String,
         rule: Arc<dyn LayerRule>,
         numbers: Vec<f64>,
         channels: usize,
@@ -205,7 +206,7 @@ impl Node {
                 return Ok((Signal { x: concat(&values, *outer)?, lengths }, Tape::Parts(tapes)));
             }
             Node::Affine(index) => (sweep.affines[*index].forward(x)?, Tape::Input(x.clone())),
-            Node::Custom { rule, numbers, channels } => {
+            Node::Custom { rule, numbers, channels, .. } => {
                 let y = rule.forward(&x.reshape(((), *channels))?, numbers)?.reshape(x.shape())?;
                 (y, Tape::Input(x.clone()))
             }
@@ -214,7 +215,7 @@ impl Node {
                 (y, Tape::Attention(Box::new(record)))
             }
             Node::Positions { map, pass } => {
-                let (y, factor) = (map.forward(x)?, pass.factor(signal)?);
+                let (y, factor) = (map.forward(x)?, pass.factor(x, signal.lengths.as_ref())?);
                 match factor {
                     Some(factor) => (y.broadcast_mul(&factor)?, Tape::Positions(Some(factor))),
                     None => (y, Tape::Positions(None)),
@@ -252,11 +253,17 @@ impl Node {
 
     /// The output of a layer with its lengths, and zeros beyond them.
     pub(crate) fn seal(&self, sweep: Sweep<'_>, y: Tensor, input: &Signal) -> Result<Signal> {
-        let Some(lengths) = &input.lengths else { return Ok(Signal { x: y, lengths: None }) };
+        Ok(match self.lengths(sweep, input.lengths.as_ref()) {
+            Some(lengths) => Signal { x: lengths.clear(&y)?, lengths: Some(lengths) },
+            None => Signal { x: y, lengths: None },
+        })
+    }
+
+    /// The lengths that go out of a layer.
+    pub(crate) fn lengths(&self, sweep: Sweep<'_>, input: Option<&Lengths>) -> Option<Lengths> {
+        let lengths = input?;
         let valid = match self {
-            Node::Flatten | Node::Positions { pass: Pass::Global(_) | Pass::Never, .. } => {
-                return Ok(Signal { x: y, lengths: None });
-            }
+            Node::Flatten | Node::Positions { pass: Pass::Global(_) | Pass::Never, .. } => return None,
             Node::Positions { pass: Pass::Window(valid), .. } => Some(valid),
             Node::Affine(index) => match &sweep.affines[*index].sites.reads {
                 Reads::Window(taps) => taps.valid.as_ref(),
@@ -264,11 +271,10 @@ impl Node {
             },
             _ => None,
         };
-        let lengths = match valid {
+        Some(match valid {
             Some(valid) => lengths.map(self.positions(sweep, lengths.side), |length| valid[length]),
             None => lengths.clone(),
-        };
-        Ok(Signal { x: lengths.clear(&y)?, lengths: Some(lengths) })
+        })
     }
 
     /// Positions that go out of a layer, of which some come in.
@@ -281,7 +287,7 @@ impl Node {
     }
 
     /// Sums along edges, or against them. t: (n, o, w) → (n, o, w).
-    fn aggregate(&self, sweep: Sweep<'_>, t: &Tensor, back: bool) -> Result<Tensor> {
+    pub(crate) fn aggregate(&self, sweep: Sweep<'_>, t: &Tensor, back: bool) -> Result<Tensor> {
         let Node::Aggregate { before, nodes } = *self else { return Ok(t.clone()) };
         let (n, o, w) = t.dims3()?;
         let sample = |i: usize| {
@@ -309,7 +315,7 @@ impl Node {
             Node::Flatten => Ok(x.clone()),
             Node::Aggregate { .. } => candle_core::bail!("graphs do not reach candle models"),
             Node::Dropout { .. } => Ok(self.forward(sweep, &Signal { x: x.clone(), lengths: None })?.x),
-            Node::Custom { rule, numbers, channels } => {
+            Node::Custom { rule, numbers, channels, .. } => {
                 rule.forward(&x.reshape(((), *channels))?, numbers)?.reshape(x.shape())
             }
             Node::Serial(nodes) => nodes.iter().try_fold(x.clone(), |x, node| node.differentiable(sweep, &x)),
@@ -330,7 +336,7 @@ impl Node {
     }
 
     /// Whether a cotangent must pass this node or end in it.
-    fn reaches(&self, sweep: Sweep<'_>) -> bool {
+    pub(crate) fn reaches(&self, sweep: Sweep<'_>) -> bool {
         match self {
             Node::Affine(index) => sweep.wants(*index),
             Node::Attention(attention) => {
@@ -353,14 +359,12 @@ impl Node {
 
 impl Pass {
     /// What an average over all positions is multiplied by where samples are shorter. → (n, 1).
-    fn factor(&self, signal: &Signal) -> Result<Option<Tensor>> {
-        let (Pass::Global(Pooling::Average | Pooling::EdgeAverage), Some(lengths)) = (self, &signal.lengths)
-        else {
+    pub(crate) fn factor(&self, x: &Tensor, lengths: Option<&Lengths>) -> Result<Option<Tensor>> {
+        let (Pass::Global(Pooling::Average | Pooling::EdgeAverage), Some(lengths)) = (self, lengths) else {
             return Ok(None);
         };
         // The average over no positions is 0, as their sum is.
         let factors = lengths.of.iter().map(|&length| lengths.side as f64 / length.max(1) as f64).collect();
-        let x = &signal.x;
         crate::tensor::from_vec(factors, (lengths.of.len(), 1), x.dtype(), x.device()).map(Some)
     }
 }
@@ -402,7 +406,7 @@ pub(crate) fn concat(parts: &[Tensor], outer: usize) -> Result<Tensor> {
 }
 
 /// 1/keep where a unit stays, 0 where it is dropped. Row i of a mask depends on the stream, the pass and i alone.
-fn mask(x: &Tensor, keep: f64, stream: Stream, pass: u64) -> Result<Tensor> {
+pub(crate) fn mask(x: &Tensor, keep: f64, stream: Stream, pass: u64) -> Result<Tensor> {
     let (n, width) = x.dims2()?;
     let threshold = keep * 2f64.powi(32);
     let mut values = Vec::with_capacity(n * width);

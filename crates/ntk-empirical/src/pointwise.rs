@@ -1,6 +1,7 @@
 //! Activations on tensors: on the CPU by our own φ and φ′, on devices composed of candle's operations where these are
 //! exact, otherwise by way of the CPU.
 
+mod derivatives;
 mod single;
 
 use candle_core::{DType, Device, Result, Tensor, WithDType};

@@ -69,7 +69,7 @@ impl Attention {
         Ok((y, Record { input: signal.x.clone(), embedded, plain, memory }))
     }
 
-    fn values(&self) -> bool {
+    pub(crate) fn values(&self) -> bool {
         self.embedding.as_ref().is_some_and(|embedding| embedding.values)
     }
 
@@ -138,7 +138,7 @@ impl Attention {
 
 impl Embedding {
     /// x, or 0, with the embeddings. x: (n, positions · in), table: (1, positions · channels) → (n or 1, …).
-    fn add(&self, x: &Tensor, table: &Tensor) -> Result<Tensor> {
+    pub(crate) fn add(&self, x: &Tensor, table: &Tensor) -> Result<Tensor> {
         let Some(channels) = self.beside else { return x.broadcast_add(table) };
         let (n, positions) = (x.dim(0)?, table.dim(1)? / channels);
         let table = table.reshape((1, positions, channels))?.broadcast_as((n, positions, channels))?;
@@ -146,7 +146,7 @@ impl Embedding {
     }
 
     /// The cotangents of x and of the embeddings. d: (n, o, …).
-    fn split(&self, d: &Tensor, positions: usize) -> Result<(Tensor, Tensor)> {
+    pub(crate) fn split(&self, d: &Tensor, positions: usize) -> Result<(Tensor, Tensor)> {
         let Some(channels) = self.beside else { return Ok((d.clone(), d.clone())) };
         let (n, o, width) = d.dims3()?;
         let (d, inputs) = (d.reshape((n, o, positions, ()))?, width / positions - channels);

@@ -26,7 +26,7 @@ impl Node {
             (Node::Attention(attention), Tape::Attention(record)) => {
                 attention.pullback(sweep, record, d, to_input, visit)
             }
-            (Node::Custom { rule, numbers, channels }, Tape::Input(x)) => wanted(&|| {
+            (Node::Custom { rule, numbers, channels, .. }, Tape::Input(x)) => wanted(&|| {
                 let (n, (_, o, width)) = (x.dim(0)?, d.dims3()?);
                 let positions = width / channels;
                 // At each position, the cotangents of its channels.
@@ -116,7 +116,7 @@ impl Node {
             (Node::Attention(attention), Tape::Attention(record)) => {
                 attention.pushforward(sweep, record, t, tangents).map(Some)
             }
-            (Node::Custom { rule, numbers, channels }, Tape::Input(x)) => {
+            (Node::Custom { rule, numbers, channels, .. }, Tape::Input(x)) => {
                 let rows = |t: &Tensor| t.reshape(((), *channels));
                 t.map(|t| rule.pushforward(&rows(x)?, &rows(t)?, numbers)?.reshape(x.shape())).transpose()
             }

@@ -44,32 +44,43 @@ impl Core {
         let mask = self.mask(&logits, lengths)?;
         let (weights, slope) = match self.weighting {
             Weighting::Softmax => {
-                let never = (logits.zeros_like()? + NEVER)?;
-                let logits = mask.where_cond(&logits, &never)?;
-                let largest = logits.max_keepdim(D::Minus1)?.detach();
-                let exp = (logits.broadcast_sub(&largest)?.exp()? * mask.to_dtype(logits.dtype())?)?;
+                let exp = self.exp(&logits, &mask)?;
                 let sum = exp.sum_keepdim(D::Minus1)?;
                 // Who reads nobody, beyond the length of a sample, has weights 0.
                 let sum = (&sum + sum.eq(0.0)?.to_dtype(sum.dtype())?)?;
                 (exp.broadcast_div(&sum)?, None)
             }
-            Weighting::Identity => {
-                let mask = mask.to_dtype(logits.dtype())?;
-                ((logits * &mask)?, Some(mask))
-            }
-            Weighting::Abs => {
-                let mask = mask.to_dtype(logits.dtype())?;
-                let slope = (logits.sign()?.detach() * &mask)?;
-                ((logits.abs()? * mask)?, Some(slope))
-            }
-            Weighting::Relu => {
-                let mask = mask.to_dtype(logits.dtype())?;
-                let slope = (logits.sign()?.detach().affine(0.5, 0.5)? * &mask)?;
-                ((logits.relu()? * mask)?, Some(slope))
+            weighting => {
+                let (weights, slope) = self.entrywise(weighting, &logits, &mask)?;
+                (weights, Some(slope))
             }
         };
         let y = self.join(&weights.matmul(&v)?, 1)?.squeeze(1)?;
         Ok((y, Memory { q, k, v, weights, slope }))
+    }
+
+    /// exp(logits − the largest of each row) where the mask is 1, 0 elsewhere. → (n · heads, reader, read).
+    pub(crate) fn exp(&self, logits: &Tensor, mask: &Tensor) -> Result<Tensor> {
+        let never = (logits.zeros_like()? + NEVER)?;
+        let allowed = mask.where_cond(logits, &never)?;
+        let largest = allowed.max_keepdim(D::Minus1)?.detach();
+        allowed.broadcast_sub(&largest)?.exp()? * mask.to_dtype(logits.dtype())?
+    }
+
+    /// Weights that are a function of their own logit alone, and its slope.
+    pub(crate) fn entrywise(
+        &self,
+        weighting: Weighting,
+        logits: &Tensor,
+        mask: &Tensor,
+    ) -> Result<(Tensor, Tensor)> {
+        let mask = mask.to_dtype(logits.dtype())?;
+        let (weights, slope) = match weighting {
+            Weighting::Softmax | Weighting::Identity => return Ok(((logits * &mask)?, mask)),
+            Weighting::Abs => (logits.abs()?, logits.sign()?.detach()),
+            Weighting::Relu => (logits.relu()?, logits.sign()?.detach().affine(0.5, 0.5)?),
+        };
+        Ok(((weights * &mask)?, (slope * &mask)?))
     }
 
     /// d: (n, o, positions · heads · value channels) → the cotangents of q, k and v.
@@ -112,21 +123,21 @@ impl Core {
     }
 
     /// (n, o, positions · heads · c) → (n · heads, o · positions, c).
-    fn split(&self, t: &Tensor) -> Result<Tensor> {
+    pub(crate) fn split(&self, t: &Tensor) -> Result<Tensor> {
         let (n, o, p) = (t.dim(0)?, t.dim(1)?, self.grid.positions());
         let t = t.reshape((n, o, p, self.heads, ()))?.permute((0, 3, 1, 2, 4))?.contiguous()?;
         t.reshape((n * self.heads, o * p, ()))
     }
 
     /// (n · heads, o · positions, c) → (n, o, positions · heads · c).
-    fn join(&self, t: &Tensor, o: usize) -> Result<Tensor> {
+    pub(crate) fn join(&self, t: &Tensor, o: usize) -> Result<Tensor> {
         let (n, p) = (t.dim(0)? / self.heads, self.grid.positions());
         let t = t.reshape((n, self.heads, o, p, ()))?.permute((0, 2, 3, 1, 4))?.contiguous()?;
         t.reshape((n, o, ()))
     }
 
     /// 1 where a position reads another. → (n · heads, reader, read) of bytes.
-    fn mask(&self, logits: &Tensor, lengths: Option<&Lengths>) -> Result<Tensor> {
+    pub(crate) fn mask(&self, logits: &Tensor, lengths: Option<&Lengths>) -> Result<Tensor> {
         let (p, rows) = (self.grid.positions(), logits.dim(0)?);
         let one = |length: usize| {
             (0..p * p)

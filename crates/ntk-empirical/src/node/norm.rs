@@ -34,7 +34,7 @@ impl Norm {
     }
 
     /// (m, w) → (m, parts, w/parts).
-    fn split(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn split(&self, x: &Tensor) -> Result<Tensor> {
         let parts = (x.dim(0)?, self.parts, ());
         match &self.order {
             Some((order, _)) => reorder(x, order)?.reshape(parts),
@@ -43,7 +43,7 @@ impl Norm {
     }
 
     /// (m, parts, w/parts) → (m, w).
-    pub(super) fn join(&self, y: &Tensor) -> Result<Tensor> {
+    pub(crate) fn join(&self, y: &Tensor) -> Result<Tensor> {
         let y = y.flatten_from(1)?;
         match &self.order {
             Some((_, back)) => reorder(&y, back),
