@@ -291,6 +291,19 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// A kernel or labels without a direction, or a matrix that cannot be factored.
+    #[error(transparent)]
+    Linalg(#[from] ntk_linalg::Error),
+    /// A tracked model whose kernel does not fit the probe.
+    #[error("a kernel of {expected} probe samples has {expected} rows and columns, not {rows} and {columns}")]
+    KernelShape {
+        /// Samples of the probe.
+        expected: usize,
+        /// Rows that came back.
+        rows: usize,
+        /// Columns that came back.
+        columns: usize,
+    },
 }
 
 impl From<candle_core::Error> for Error {

@@ -6,6 +6,7 @@
 //!
 //! * [`Lowering`], [`FiniteNet`]: one draw of a network; a [`KernelFn`](ntk_core::KernelFn) by structured contraction.
 //! * [`TrainOptions`]: gradient descent with momentum, full-batch or mini-batch, observed at recorded steps.
+//! * [`Trajectory`]: what training does to the tangent kernel and the layers, recorded along the way.
 //! * [`Linearized`]: the exactly linear model around the initial parameters, trained by the same options.
 //! * [`MonteCarlo`]: kernels averaged over draws, with standard errors.
 //! * [`Model`], [`Autograd`]: any candle model, by candle's reverse mode.
@@ -52,6 +53,7 @@ mod sites;
 mod structured;
 mod tensor;
 mod train;
+mod trajectory;
 mod weights;
 
 pub use candle_core;
@@ -68,4 +70,5 @@ pub use monte_carlo::{Estimate, MonteCarlo};
 pub use parameters::Parameters;
 pub use rules::{LayerRule, Rules};
 pub use train::{Step, TrainOptions, Trained};
+pub use trajectory::{Record, Tracked, Trajectory};
 pub use weights::load_weights;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, Var};
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, Axis};
 use ntk_core::Batch;
 
 use crate::affine::Affine;
@@ -23,6 +23,16 @@ pub struct TrainOptions {
     pub steps: usize,
     /// Samples of a mini-batch; none is all of them. The last of an epoch may be smaller.
     pub batch: Option<usize>,
+    /// α > 0 of the lazy dial: trains F = α (f − f₀) on loss(F)/α², with f₀ the model when training begins, in
+    /// evaluation. None trains f itself.
+    ///
+    /// The kernel of F is that of f times α², which the loss takes back: all α learn at the same rate, and parameters
+    /// move by 1/α, up to terms of higher order. A large α is lazy (the model stays linear in its parameters), a small
+    /// one is rich. Steps report F and loss(F); elsewhere, F is α times the change of the model's outputs. In f32, F is
+    /// off by 1e-7 α |f|.
+    ///
+    /// Source: \[chizat2019lazy\].
+    pub alpha: Option<f64>,
     /// The loss of a sample.
     pub loss: Loss,
     /// What it is summed or averaged over.
@@ -41,6 +51,7 @@ impl TrainOptions {
             momentum: 0.0,
             steps,
             batch: None,
+            alpha: None,
             loss: Loss::SquaredError,
             reduction: Reduction::MeanNK,
             seed: 0,
@@ -55,6 +66,9 @@ impl TrainOptions {
         }
         if !(0.0..1.0).contains(&self.momentum) {
             return refuse("momentum", self.momentum, "in [0, 1)");
+        }
+        if let Some(alpha) = self.alpha.filter(|alpha| !(alpha.is_finite() && *alpha > 0.0)) {
+            return refuse("alpha", alpha, "a finite number above 0");
         }
         match self.batch {
             Some(0) => refuse("batch", 0.0, "at least 1 sample"),
@@ -204,11 +218,15 @@ pub(crate) fn run<M: Learner>(
     let mut permutation: Vec<u32> = (0..n as u32).collect();
     let mut descent = Descent::new(options, model.net().affines.len());
     let all = model.prepare(inputs.clone())?;
+    let initial = match options.alpha {
+        Some(_) => Some(tensor::array(&model.predict(&all)?)?),
+        None => None,
+    };
+    let objective = Objective { options, y, initial };
     let mut step = 0;
     loop {
         if record.contains(&step) {
-            let f = tensor::array(&model.predict(&all)?)?;
-            let (loss, _) = options.loss.gradient(options.reduction, f.view(), y);
+            let (f, loss, _) = objective.gradient(tensor::array(&model.predict(&all)?)?, None);
             if !loss.is_finite() {
                 return Err(Error::Diverged { step });
             }
@@ -222,14 +240,9 @@ pub(crate) fn run<M: Learner>(
             permutation = order.permutation(n, (step / batches) as u64);
         }
         let rows = &permutation[place * batch..((place + 1) * batch).min(n)];
+        let samples: Option<Vec<usize>> = (batches > 1).then(|| rows.iter().map(|&i| i as usize).collect());
         let mut cotangent = |f: &Tensor| -> Result<Tensor, Error> {
-            let f = tensor::array(f)?;
-            let (loss, gradient) = if batches == 1 {
-                options.loss.gradient(options.reduction, f.view(), y)
-            } else {
-                let rows: Vec<usize> = rows.iter().map(|&row| row as usize).collect();
-                options.loss.gradient(options.reduction, f.view(), y.select(ndarray::Axis(0), &rows).view())
-            };
+            let (_, loss, gradient) = objective.gradient(tensor::array(f)?, samples.as_deref());
             if !loss.is_finite() {
                 return Err(Error::Diverged { step });
             }
@@ -244,6 +257,31 @@ pub(crate) fn run<M: Learner>(
             model.step(&some, pass, &mut cotangent, &mut descent)?;
         }
         step += 1;
+    }
+}
+
+/// What is minimized: loss(f), or loss(α (f − f₀))/α².
+struct Objective<'a> {
+    options: &'a TrainOptions,
+    y: ArrayView2<'a, f64>,
+    /// f₀ on all samples, where there is an α.
+    initial: Option<Array2<f64>>,
+}
+
+impl Objective<'_> {
+    /// The outputs that meet the targets, their loss, and the gradient of the objective in f, on some or all samples.
+    fn gradient(&self, mut f: Array2<f64>, samples: Option<&[usize]>) -> (Array2<f64>, f64, Array2<f64>) {
+        let rows = |of: ArrayView2<'_, f64>| match samples {
+            Some(samples) => of.select(Axis(0), samples),
+            None => of.to_owned(),
+        };
+        let alpha = self.options.alpha.unwrap_or(1.0);
+        if let Some(initial) = &self.initial {
+            f = (f - rows(initial.view())) * alpha;
+        }
+        let y = rows(self.y);
+        let (loss, gradient) = self.options.loss.gradient(self.options.reduction, f.view(), y.view());
+        (f, loss, gradient / alpha)
     }
 }
 
