@@ -6,6 +6,7 @@
 //! * [`Net`]: an architecture as an immutable expression, built by constructors, matched with [`Net::kind`].
 //! * [`Activation`], [`Layer`], [`Variance`], [`Width`]: what it is made of, plain data.
 //! * [`KernelFn`]: anything that gives the block K(x₁, x₂); [`Batch`] in, [`KernelBlock`] out.
+//! * [`program`]: the language of everything else that has a limit, with weights used again and transposed.
 //! * [`Tiled`], [`Cached`]: a kernel in, the same kernel out.
 //!
 //! Feature `serde` adds [`Net::to_json`](Net) and `Net::from_json`, and `Serialize`/`Deserialize` for descriptions.
@@ -17,6 +18,7 @@ mod batch;
 mod error;
 mod kernel;
 mod net;
+pub mod program;
 mod units;
 
 pub use ndarray;
