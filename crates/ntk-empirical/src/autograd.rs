@@ -68,7 +68,7 @@ impl<M: std::fmt::Debug> std::fmt::Debug for Autograd<M> {
 }
 
 impl<M: Model> Autograd<M> {
-    /// The kernels of a model, in the number format and on the device of its variables, with 1 GiB for derivatives.
+    /// The kernels of a model, in the number format and on the device of its variables, with 2 GiB for derivatives.
     ///
     /// # Errors
     /// [`Error::ModelVariables`] without variables or with another number of rates; [`Error::Setting`] for a rate that
@@ -78,7 +78,7 @@ impl<M: Model> Autograd<M> {
         let (vars, rates) = (model.named_vars(), model.rates());
         check::variables(&vars, &rates)?;
         let probed = AtomicBool::new(false);
-        Ok(Autograd { model, vars, rates, memory: 1 << 30, observer: None, probed })
+        Ok(Autograd { model, vars, rates, memory: 1 << 31, observer: None, probed })
     }
 
     /// The bytes that derivatives of samples may take at a time.
@@ -165,7 +165,7 @@ impl<M: Model> Autograd<M> {
     ///
     /// # Errors
     /// As [`Autograd::ntk_blocks`].
-    pub fn ntk_diagonal(&self, x1: Batch<'_>, x2: Batch<'_>) -> Result<Array3<f64>, Error> {
+    pub fn ntk_diagonals(&self, x1: Batch<'_>, x2: Batch<'_>) -> Result<Array3<f64>, Error> {
         let o = self.probe(x1, x2)?;
         let mut theta = vec![Array2::zeros((x1.len(), x2.len())); o];
         let symmetric = self.contract(x1, x2, &self.identity(o)?, |tile| {

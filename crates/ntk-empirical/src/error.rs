@@ -267,6 +267,16 @@ pub enum Error {
         /// The change of the output.
         difference: f64,
     },
+    /// A matrix whose shape does not fit what it is.
+    #[error("{what}: expected shape {expected:?}, not {found:?}")]
+    MatrixShape {
+        /// What the matrix is.
+        what: &'static str,
+        /// Rows and columns expected.
+        expected: (usize, usize),
+        /// Rows and columns given.
+        found: (usize, usize),
+    },
     /// Weights of a file and variables of a model that do not match.
     #[error("the file lacks {missing:?} and holds {surplus:?}, which the model does not have")]
     WeightNames {

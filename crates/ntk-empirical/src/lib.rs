@@ -9,7 +9,8 @@
 //! * [`Trajectory`]: what training does to the tangent kernel and the layers, recorded along the way.
 //! * [`Linearized`]: the exactly linear model around the initial parameters, trained by the same options.
 //! * [`MonteCarlo`]: kernels averaged over draws, with standard errors.
-//! * [`Model`], [`Autograd`]: any candle model, by candle's reverse mode.
+//! * [`Model`], [`Autograd`]: any candle model, by candle's reverse mode; [`load_weights`] for its safetensors.
+//! * [`Attribution`], [`Trak`], [`Projection`]: which training samples made a prediction what it is.
 //! * [`Rules`]: what custom names mean at finite width.
 //!
 //! ```
@@ -28,6 +29,7 @@
 //! Features: `cuda` and `metal` compile candle for those devices; choose one at run time with [`device()`].
 
 mod affine;
+mod attribution;
 mod autograd;
 mod contract;
 mod device;
@@ -59,6 +61,7 @@ mod weights;
 pub use candle_core;
 pub use candle_nn;
 
+pub use attribution::{Attribution, Projection, Trak, blocks_as_matrix};
 pub use autograd::{Autograd, Model, Selected, VarModel, channels_first};
 pub use device::device;
 pub use error::Error;

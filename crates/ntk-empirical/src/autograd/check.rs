@@ -161,8 +161,7 @@ impl<M: Model> Autograd<M> {
         };
         let difference = largest(&mut a.iter().zip(b).map(|(a, b)| (a - b).abs()));
         let scale = largest(&mut a.iter().map(|a| a.abs()));
-        // Not `>`: a difference that is not a number is one.
-        (!(difference <= self.epsilon().sqrt() * scale)).then_some(difference)
+        (difference.is_nan() || difference > self.epsilon().sqrt() * scale).then_some(difference)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::{ControlFlow, Range};
 
 use candle_core::{Result as CandleResult, Tensor};
-use ndarray::{Array2, s};
+use ndarray::{Array2, ArrayView2, s};
 use ntk_core::{Batch, Progress};
 
 use super::{Autograd, Model};
@@ -88,6 +88,19 @@ impl<M: Model> Autograd<M> {
             after()?;
         }
         Ok(Jacobian { blocks })
+    }
+
+    /// The gradients of ⟨u_i, f(x_i)⟩ of a few samples in every variable of a rate above 0. x: (t, d), u: (t, o).
+    pub(crate) fn weighted_gradients(
+        &self,
+        x: Batch<'_>,
+        u: ArrayView2<'_, f64>,
+    ) -> Result<Vec<(&str, f64, Tensor)>, Error> {
+        let u = tensor::matrix(u, self.dtype(), self.device())?.unsqueeze(1)?;
+        let jacobian = self.sweep(&self.tensor(x)?, &u, &mut || Ok(()))?;
+        let named = self.vars.iter().zip(&self.rates).zip(jacobian.blocks);
+        let named = named.map(|(((name, _), &rate), gradients)| (name.as_str(), rate, gradients));
+        Ok(named.filter(|(_, rate, _)| *rate > 0.0).collect())
     }
 
     /// How many samples' derivatives may exist at a time, for r combinations of outputs.
