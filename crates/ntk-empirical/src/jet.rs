@@ -6,12 +6,14 @@
 
 mod affine;
 mod attention;
+mod contract;
 mod norm;
 mod rules;
 
 use candle_core::{Result, Tensor};
 
 pub(crate) use self::affine::Curve;
+pub(crate) use self::contract::add_share;
 pub(crate) use self::rules::{JetSignal, JetSweep};
 
 /// c₀ + c₁ s + … + c_K s^K. A higher coefficient that is none is zero.
@@ -36,6 +38,11 @@ impl Jet {
     /// c_k, none if it is zero.
     pub(crate) fn coefficient(&self, k: usize) -> Option<&Tensor> {
         if k == 0 { Some(&self.value) } else { self.higher[k - 1].as_ref() }
+    }
+
+    /// c₀ + c₁ + … + c_K: the Taylor polynomial at s = 1.
+    pub(crate) fn total(&self) -> Result<Tensor> {
+        self.higher.iter().flatten().try_fold(self.value.clone(), |total, c| total + c)
     }
 
     /// L x of a linear map L.

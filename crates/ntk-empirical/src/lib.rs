@@ -8,6 +8,8 @@
 //! * [`TrainOptions`]: gradient descent with momentum, full-batch or mini-batch, observed at recorded steps.
 //! * [`Trajectory`]: what training does to the tangent kernel and the layers, recorded along the way.
 //! * [`Linearized`]: the exactly linear model around the initial parameters, trained by the same options.
+//! * [`Quadratic`]: the second-order model; [`Operator`]: Hessians and kernels by their products, for eigenvalues.
+//! * [`Hierarchy`]: how the tangent kernel moves, by its derivatives along gradient flow.
 //! * [`MonteCarlo`]: kernels averaged over draws, with standard errors.
 //! * [`Model`], [`Autograd`]: any candle model, by candle's reverse mode; [`load_weights`] for its safetensors.
 //! * [`Attribution`], [`Trak`], [`Projection`]: which training samples made a prediction what it is.
@@ -37,6 +39,7 @@ mod draw;
 mod error;
 mod finite;
 mod gather;
+mod hierarchy;
 mod input;
 mod jet;
 mod linearize;
@@ -66,12 +69,14 @@ pub use autograd::{Autograd, Model, Selected, VarModel, channels_first};
 pub use device::device;
 pub use error::Error;
 pub use finite::FiniteNet;
+pub use hierarchy::{Hierarchy, HierarchyTensors};
 pub use linearize::Linearized;
 pub use loss::{Loss, Reduction};
 pub use lower::{Lowering, Mode};
 pub use monte_carlo::{Estimate, MonteCarlo};
 pub use parameters::Parameters;
 pub use rules::{LayerRule, Rules};
+pub use second_order::{Coordinates, Operator, Quadratic};
 pub use train::{Step, TrainOptions, Trained};
 pub use trajectory::{Record, Tracked, Trajectory};
 pub use weights::load_weights;

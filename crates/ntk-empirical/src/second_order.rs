@@ -2,9 +2,15 @@
 //!
 //! The gradient along the line θ + s v is a jet, and its first coefficient is H v; it costs about three gradients.
 
+mod quadratic;
+mod spectrum;
+
 use candle_core::Tensor;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Zip};
 use ntk_core::Batch;
+
+pub use self::quadratic::Quadratic;
+pub use self::spectrum::{Coordinates, Operator};
 
 use crate::finite::finite;
 use crate::jet::{Curve, Jet, JetSignal, JetSweep};

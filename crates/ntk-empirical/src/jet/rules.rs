@@ -72,11 +72,13 @@ impl JetSweep<'_> {
         to_input: bool,
         visit: &mut JetVisit<'_>,
     ) -> std::result::Result<Option<Jet>, Error> {
+        let pull = || self.curve.pullback(index, &self.sweep.affines[index], d);
+        // Before the visit, which may move the weights.
+        let input = if to_input { Some(pull()?) } else { None };
         if self.sweep.wants(index) {
             visit(index, x, d)?;
         }
-        let pull = || self.curve.pullback(index, &self.sweep.affines[index], d);
-        Ok(if to_input { Some(pull()?) } else { None })
+        Ok(input)
     }
 }
 
