@@ -128,7 +128,8 @@ impl<M: Model> Autograd<M> {
     /// Those of [`Autograd::outputs`]; [`Error::BatchDependence`], [`Error::Randomness`], [`Error::CutVariable`].
     pub fn jacobian(&self, x: Batch<'_>) -> Result<(Array2<f64>, usize), Error> {
         let outputs = self.probe(x, x)?;
-        let part = self.sweep(&self.tensor(x)?, &self.identity(outputs)?, &mut || Ok(()))?;
+        let mut after = self.progress(x.len());
+        let part = self.sweep(&self.tensor(x)?, &self.identity(outputs)?, &mut after)?;
         let mut jacobian = Array2::zeros((x.len() * outputs, self.parameter_count()));
         let mut column = 0;
         for (block, rate) in part.blocks.iter().zip(&self.rates) {
@@ -279,8 +280,12 @@ impl<M: Model> KernelFn for Autograd<M> {
             block.ntk = Some(self.traces(x1, x2, &self.identity(o)?, o, false)?.swap_remove(0));
         }
         if which.nngp() {
-            let (f1, f2) = (self.outputs(x1)?, self.outputs(x2)?);
-            block.nngp = Some(finite(f1.dot(&f2.t()) / o as f64, "the Gram matrix of the outputs")?);
+            let symmetric = x1.reborrow() == x2.reborrow();
+            let f1 = self.outputs(x1)?;
+            let f2 = if symmetric { f1.clone() } else { self.outputs(x2)? };
+            let mut gram = f1.dot(&f2.t()) / o as f64;
+            mirror(symmetric, &mut gram);
+            block.nngp = Some(finite(gram, "the Gram matrix of the outputs")?);
         }
         Ok(block)
     }
@@ -290,8 +295,10 @@ impl<M: Model> KernelFn for Autograd<M> {
         let mut diag = KernelDiag::default();
         if which.ntk() {
             let (mut theta, identity) = (Array1::zeros(x.len()), self.identity(o)?);
+            self.capacity(o, 1)?;
+            let mut after = self.progress(x.len());
             for i in 0..x.len() {
-                let part = self.sweep(&self.tensor(x.range(i, i + 1))?, &identity, &mut || Ok(()))?;
+                let part = self.sweep(&self.tensor(x.range(i, i + 1))?, &identity, &mut after)?;
                 for (block, rate) in part.blocks.iter().zip(&self.rates) {
                     theta[i] +=
                         rate * tensor::to_f64(block)?.sqr()?.sum_all()?.to_scalar::<f64>()? / o as f64;

@@ -124,6 +124,11 @@ fn parts_blocks_diagonals_and_traces_agree() {
 }
 
 #[test]
+fn laws_of_kernels_hold() {
+    ntk_testkit::laws::check_kernel_fn(&mlp(DType::F64), (&numbers(6, 4, 0)).into()).unwrap();
+}
+
+#[test]
 fn a_bound_on_memory_changes_nothing_but_the_sweeps() {
     let (x, y) = (numbers(11, 4, 0), numbers(5, 4, 3));
     let free = mlp(DType::F64);

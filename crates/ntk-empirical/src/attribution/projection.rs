@@ -188,11 +188,13 @@ impl<M: Model> Autograd<M> {
         let outputs = self.probe(x, x)?;
         check_targets(u, (x.len(), outputs))?;
         let tile = self.capacity(1, 1)?.min(SAMPLES);
+        let mut after = self.progress(x.len());
         let mut features = Array2::zeros((x.len(), projection.dimension));
         for start in (0..x.len()).step_by(tile) {
             let samples = start..x.len().min(start + tile);
-            let part = u.slice(s![samples.clone(), ..]);
-            for (name, rate, g) in self.weighted_gradients(x.range(samples.start, samples.end), part)? {
+            let u = u.slice(s![samples.clone(), ..]);
+            let gradients = self.weighted_gradients(x.range(samples.start, samples.end), u, &mut after)?;
+            for (name, rate, g) in gradients {
                 let g = tensor::array(&g)?;
                 projection.add(name, rate.sqrt(), g.view(), features.slice_mut(s![samples.clone(), ..]))?;
             }

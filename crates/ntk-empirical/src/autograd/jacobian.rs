@@ -90,14 +90,27 @@ impl<M: Model> Autograd<M> {
         Ok(Jacobian { blocks })
     }
 
+    /// Tells the observer of one more sample of a total at each call; it may stop.
+    pub(crate) fn progress(&self, total: usize) -> impl FnMut() -> Result<(), Error> {
+        let mut done = 0;
+        move || {
+            done += 1;
+            match self.observer.as_ref().map(|observer| observer(Progress { done, total })) {
+                Some(ControlFlow::Break(())) => Err(ntk_core::Error::Cancelled { done, total }.into()),
+                _ => Ok(()),
+            }
+        }
+    }
+
     /// The gradients of ⟨u_i, f(x_i)⟩ of a few samples in every variable of a rate above 0. x: (t, d), u: (t, o).
     pub(crate) fn weighted_gradients(
         &self,
         x: Batch<'_>,
         u: ArrayView2<'_, f64>,
+        after: &mut dyn FnMut() -> Result<(), Error>,
     ) -> Result<Vec<(&str, f64, Tensor)>, Error> {
         let u = tensor::matrix(u, self.dtype(), self.device())?.unsqueeze(1)?;
-        let jacobian = self.sweep(&self.tensor(x)?, &u, &mut || Ok(()))?;
+        let jacobian = self.sweep(&self.tensor(x)?, &u, after)?;
         let named = self.vars.iter().zip(&self.rates).zip(jacobian.blocks);
         let named = named.map(|(((name, _), &rate), gradients)| (name.as_str(), rate, gradients));
         Ok(named.filter(|(_, rate, _)| *rate > 0.0).collect())
@@ -129,14 +142,7 @@ impl<M: Model> Autograd<M> {
         let first = |end: usize| if symmetric { end } else { 0 };
         let rows: Vec<Range<usize>> = ranges(0..n1, height).collect();
         let total = rows.iter().map(|rows| rows.len() + n2 - first(rows.end)).sum();
-        let mut done = 0;
-        let mut after = || {
-            done += 1;
-            match self.observer.as_ref().map(|observer| observer(Progress { done, total })) {
-                Some(ControlFlow::Break(())) => Err(ntk_core::Error::Cancelled { done, total }.into()),
-                _ => Ok(()),
-            }
-        };
+        let mut after = self.progress(total);
         for rows in rows {
             let a = self.sweep(&self.tensor(x1.range(rows.start, rows.end))?, u, &mut after)?;
             if symmetric {
