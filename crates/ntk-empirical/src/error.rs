@@ -314,6 +314,25 @@ pub enum Error {
         /// Columns that came back.
         columns: usize,
     },
+    /// Parts that make no assembly.
+    #[error("an assembly needs {what}")]
+    Assembly {
+        /// What is missing.
+        what: &'static str,
+    },
+    /// A point, direction or input of the wrong length, or not finite.
+    #[error("a point or direction here has {expected} finite coordinates; this one has {found} numbers")]
+    Point {
+        /// Coordinates of the space.
+        expected: usize,
+        /// Numbers given.
+        found: usize,
+    },
+    /// A network that the recursion of the Hessian does not describe.
+    #[error(
+        "the recursion of the Hessian is about chains that end with an activation and a dense layer, on layers with parameters"
+    )]
+    NotLayered,
 }
 
 impl From<candle_core::Error> for Error {

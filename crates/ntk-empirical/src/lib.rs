@@ -13,6 +13,7 @@
 //! * [`MonteCarlo`]: kernels averaged over draws, with standard errors.
 //! * [`Model`], [`Autograd`]: any candle model, by candle's reverse mode; [`load_weights`] for its safetensors.
 //! * [`Attribution`], [`Trak`], [`Projection`]: which training samples made a prediction what it is.
+//! * [`Assembly`], [`LayerRecursion`], [`ScalarFunction`]: Hessian against gradient, the transition to linearity.
 //! * [`Rules`]: what custom names mean at finite width.
 //!
 //! ```
@@ -31,6 +32,7 @@
 //! Features: `cuda` and `metal` compile candle for those devices; choose one at run time with [`device()`].
 
 mod affine;
+mod assembly;
 mod attribution;
 mod autograd;
 mod contract;
@@ -65,6 +67,10 @@ pub use candle_core;
 pub use candle_nn;
 
 pub use attribution::{Attribution, Projection, Trak, blocks_as_matrix};
+pub use assembly::{
+    Assembly, AssemblyAt, LayerRecursion, Linearity, NetOutput, Neuron, NonlinearOutput, ScalarFunction, Sphere,
+    SubModel,
+};
 pub use autograd::{Autograd, Model, Selected, VarModel, channels_first};
 pub use device::device;
 pub use error::Error;

@@ -4,6 +4,8 @@
 mod derivatives;
 mod single;
 
+pub(crate) use self::derivatives::derivatives;
+
 use candle_core::{DType, Device, Result, Tensor, WithDType};
 use ntk_core::Activation;
 

@@ -52,8 +52,7 @@ pub enum Extreme {
 /// # Ok::<(), Error>(())
 /// ```
 ///
-/// Source: Parlett, The Symmetric Eigenvalue Problem, chapter 13; Giraud et al. (2005) for two passes of
-/// Gram–Schmidt being enough.
+/// Source: \[parlett1998symmetric\], chapter 13; \[giraud2005rounding\] for two passes of Gram–Schmidt being enough.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lanczos {
     /// Most products with A; more than p are not made.

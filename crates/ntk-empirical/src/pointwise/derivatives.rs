@@ -38,7 +38,7 @@ fn map<T: WithDType>(z: &Tensor, phi: &Activation, count: usize) -> candle_core:
 }
 
 /// φ, φ′, φ″, φ‴ at x.
-fn derivatives(phi: &Activation, x: f64) -> [f64; 4] {
+pub(crate) fn derivatives(phi: &Activation, x: f64) -> [f64; 4] {
     let (at, scaled) = (Taylor::variable(x), |b: f64, c: f64| Taylor([b * x + c, b, 0.0, 0.0]));
     let series = match *phi {
         Activation::Erf { a, b, c } => scaled(b, 0.0).of(erf).times(a).plus(c),

@@ -22,7 +22,7 @@ use crate::Error;
 /// # Ok::<(), Error>(())
 /// ```
 ///
-/// Source: Golub and Meurant, Matrices, Moments and Quadrature; Ubaru et al. (2017).
+/// Source: \[ubaru2017fast\].
 #[derive(Clone, Debug)]
 pub struct SpectralDensity {
     /// Nodes and weights of each probe.
