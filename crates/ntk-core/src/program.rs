@@ -24,6 +24,7 @@ mod function;
 #[cfg(feature = "serde")]
 mod json;
 mod show;
+mod tangent;
 
 use std::fmt;
 
@@ -36,6 +37,7 @@ pub use class::{Dependence, Growth};
 pub use error::Error;
 pub use expr::Expr;
 pub use function::Function;
+pub use tangent::{Estimate, Interpretation, OutputKernels, tangent_kernel};
 
 /// A matrix of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -322,6 +324,22 @@ impl Program {
     /// For a vector of another program.
     pub fn class(&self, x: VectorId) -> usize {
         self.classes.root(self.vectors[x.0].class)
+    }
+
+    /// The covariance of two inputs and their share in the tangent kernel of a coordinate; 0 for those of two groups.
+    ///
+    /// # Panics
+    /// For a vector of another program.
+    pub fn input_pair(&self, x: VectorId, y: VectorId) -> (f64, f64) {
+        match (&self.vectors[x.0].op, &self.vectors[y.0].op) {
+            (VectorOp::Input { group, index: i }, VectorOp::Input { group: other, index: j })
+                if group == other =>
+            {
+                let inputs = &self.inputs[*group];
+                (inputs.covariance[[*i, *j]], inputs.tangent.as_ref().map_or(0.0, |t| t[[*i, *j]]))
+            }
+            _ => (0.0, 0.0),
+        }
     }
 
     /// σ² of W or, transposed, that of Wᵀ: its entries have variance σ²/columns, those of Wᵀ the same number over the

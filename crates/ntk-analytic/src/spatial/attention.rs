@@ -19,12 +19,11 @@
 use ndarray::{Array2, Axis};
 use ntk_core::{Activation, Attention, Grid, LogitScaling, Weighting};
 
-use self::nodes::Nodes;
+use crate::nodes::Nodes;
 use self::rectified::Homogeneous;
 use self::softmax::{Cross, Side};
 use crate::Error;
 
-mod nodes;
 mod rectified;
 mod softmax;
 

@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 
 use ndarray::{Array2, Axis};
 
-use super::nodes::{Lanes, Nodes, SHIFTS};
+use crate::nodes::{Lanes, Nodes, SHIFTS};
 use crate::lane::vectorized;
 
 /// An estimate and three standard errors of it.

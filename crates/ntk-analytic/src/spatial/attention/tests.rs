@@ -4,7 +4,7 @@
 
 use ntk_core::{AttentionMask, PositionCombine, PositionDecay, PositionEmbedding, Rate, Variance};
 
-use super::nodes::{normal_quantile, uniform};
+use crate::nodes::{normal_quantile, uniform};
 use super::*;
 
 /// K₀₀, K₀₁, K₁₁ of two samples, each (P, P).

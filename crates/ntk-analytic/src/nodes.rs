@@ -4,10 +4,10 @@
 use std::sync::OnceLock;
 
 /// Independent shifts of the sequence; their spread is the error estimate. One number for each stands in [`Lanes`].
-pub(super) const SHIFTS: usize = 16;
+pub(crate) const SHIFTS: usize = 16;
 
 /// The same quantity for all shifts, side by side, so that loops over it are widened.
-pub(super) type Lanes = [f64; SHIFTS];
+pub(crate) type Lanes = [f64; SHIFTS];
 
 /// Nodes of the first level; each level after it has as many as all before it together.
 const FIRST: usize = 64;
@@ -19,26 +19,26 @@ const MEMORY: usize = 1 << 22;
 /// Standard normal nodes: zᵢⱼ = Φ⁻¹(|2{i√pⱼ + Δⱼ} − 1|) for the j-th prime pⱼ, {·} the fractional part, and random
 /// shifts Δ of a fixed seed (Richtmyer's sequence, folded; Genz and Bretz, "Computation of multivariate normal and t
 /// probabilities", 2009, §4.2.2).
-pub(super) struct Nodes {
+pub(crate) struct Nodes {
     dimension: usize,
     levels: Vec<OnceLock<Vec<Lanes>>>,
 }
 
 impl Nodes {
     /// Of up to this many coordinates; a level is computed when it is asked for.
-    pub(super) fn new(dimension: usize) -> Self {
+    pub(crate) fn new(dimension: usize) -> Self {
         let most = (MEMORY / SHIFTS / dimension.max(1)).min(MOST);
         let levels = if dimension == 0 { 1 } else { 1 + (most / FIRST).max(1).ilog2() as usize };
         Nodes { dimension, levels: (0..levels).map(|_| OnceLock::new()).collect() }
     }
 
     /// Coordinates of a node.
-    pub(super) fn dimension(&self) -> usize {
+    pub(crate) fn dimension(&self) -> usize {
         self.dimension
     }
 
     /// The nodes of each level, one after the other, each of [`Nodes::dimension`] coordinates.
-    pub(super) fn levels(&self) -> impl Iterator<Item = &[Lanes]> {
+    pub(crate) fn levels(&self) -> impl Iterator<Item = &[Lanes]> {
         self.levels.iter().enumerate().map(|(level, nodes)| {
             let (first, end) = (if level == 0 { 0 } else { FIRST << (level - 1) }, FIRST << level);
             nodes.get_or_init(|| self.range(first, end)).as_slice()
@@ -65,7 +65,7 @@ fn primes() -> impl Iterator<Item = usize> {
 }
 
 /// The `index`-th number of SplitMix64 (Steele, Lea and Flood, 2014), in [0, 1).
-pub(super) fn uniform(index: u64) -> f64 {
+pub(crate) fn uniform(index: u64) -> f64 {
     let mut z = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -73,7 +73,7 @@ pub(super) fn uniform(index: u64) -> f64 {
 }
 
 /// Φ⁻¹(p), with p moved into [2⁻⁵⁴, 1 − 2⁻⁵³]: Winitzki's approximation and two of Halley's steps.
-pub(super) fn normal_quantile(p: f64) -> f64 {
+pub(crate) fn normal_quantile(p: f64) -> f64 {
     use std::f64::consts::{PI, SQRT_2};
     if p > 0.5 {
         return -normal_quantile(1.0 - p);

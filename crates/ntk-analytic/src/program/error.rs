@@ -1,0 +1,75 @@
+//! What of a program has no limit, or none by the way that was asked for.
+
+use ntk_core::program::{Dependent, Growth};
+
+/// Errors of the limits of programs.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A line that is wrong in itself.
+    #[error(transparent)]
+    Program(#[from] ntk_core::program::Error),
+    /// A matrix and its transpose that may not be taken as independent.
+    #[error("{0}: take ParticleLimit, which follows the dependence")]
+    Dependent(Dependent),
+    /// A function that no theorem covers.
+    #[error(
+        "line {line}: the function grows as {growth:?}, and limits are known for {known}: bound its argument, or add a constant to what it divides by"
+    )]
+    Growth {
+        /// The line.
+        line: usize,
+        /// What it does.
+        growth: Growth,
+        /// What would be covered.
+        known: &'static str,
+    },
+    /// A function that is not linear, where only those are followed exactly.
+    #[error(
+        "line {line}: {name} is not a linear function with rational coefficients, which LinearLimit needs"
+    )]
+    NotLinear {
+        /// The line.
+        line: usize,
+        /// The vector or scalar.
+        name: String,
+    },
+    /// Rational numbers that outgrow 128 bits.
+    #[error("the exact value of {name} does not fit into fractions of 128 bits")]
+    Fraction {
+        /// The vector or scalar.
+        name: String,
+    },
+    /// Too few particles for an estimate.
+    #[error("at least {least} particles are needed, not {found}")]
+    Particles {
+        /// The smallest number.
+        least: usize,
+        /// The number given.
+        found: usize,
+    },
+    /// A variable that overflows.
+    #[error("{name} is not finite: lower the variances before it, or normalize")]
+    NotFinite {
+        /// The vector or scalar.
+        name: String,
+    },
+    /// A batch too small for what is asked.
+    #[error(
+        "{what} needs a batch of at least {least} samples, not {found}: its second moment diverges below"
+    )]
+    Batch {
+        /// What is asked.
+        what: &'static str,
+        /// The smallest batch.
+        least: usize,
+        /// The batch given.
+        found: usize,
+    },
+    /// Matrices or sequences of the wrong shape or with wrong numbers.
+    #[error("{reason}")]
+    Shape {
+        /// What is wrong.
+        reason: String,
+    },
+}
