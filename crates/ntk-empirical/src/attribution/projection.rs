@@ -1,5 +1,8 @@
 //! Randomly projected gradients: k numbers a sample in place of P, made without the Jacobian or the projection in memory.
 
+use std::ops::Range;
+
+use candle_core::Tensor;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
 use ntk_core::Batch;
 use rayon::prelude::*;
@@ -15,7 +18,7 @@ use crate::{Error, FiniteNet, tensor};
 const BLOCK: usize = 1 << 20;
 
 /// Numbers of gradients that exist at a time, and samples that share one pass over the projection, at most.
-const GRADIENTS: usize = 1 << 24;
+const GRADIENTS: usize = 1 << 25;
 const SAMPLES: usize = 64;
 
 /// A random projection P → k of gradients with entries ±1/√k, by names of parameters and a seed.
@@ -68,28 +71,31 @@ impl Projection {
 
     /// Entries ±`size` of consecutive rows from `start` on.
     fn fill(&self, name: &str, start: usize, size: f64, rows: &mut [f64]) {
-        let stream = Stream::new(self.seed, name);
+        let (stream, size) = (Stream::new(self.seed, name), size.to_bits());
         rows.par_chunks_mut(self.dimension).enumerate().for_each(|(row, entries)| {
-            let (place, mut words) = ((start + row) as u64, [0; 4]);
-            for (column, entry) in entries.iter_mut().enumerate() {
-                if column % 128 == 0 {
-                    words = stream.words([place as u32, (place >> 32) as u32, (column / 128) as u32, 0]);
+            let place = (start + row) as u64;
+            for (group, entries) in entries.chunks_mut(128).enumerate() {
+                let words = stream.words([place as u32, (place >> 32) as u32, group as u32, 0]);
+                for (entries, word) in entries.chunks_mut(32).zip(words) {
+                    for (bit, entry) in entries.iter_mut().enumerate() {
+                        // The sign of a number is its highest bit.
+                        *entry = f64::from_bits(size ^ (u64::from(word >> bit) << 63));
+                    }
                 }
-                let bit = words[column % 128 / 32] >> (column % 32) & 1;
-                *entry = if bit == 0 { size } else { -size };
             }
         });
     }
 
-    /// features += s g R/√k, a block of rows of R at a time. g: (t, p), features: (t, k).
+    /// features += s g R/√k, a block of the p rows of R at a time; `g` gives its columns. g: (t, p), features: (t, k).
     fn add(
         &self,
         name: &str,
         s: f64,
-        g: ArrayView2<'_, f64>,
+        p: usize,
+        g: impl Fn(Range<usize>) -> candle_core::Result<Tensor>,
         mut features: ArrayViewMut2<'_, f64>,
     ) -> Result<(), Error> {
-        let (p, k) = (g.ncols(), self.dimension);
+        let k = self.dimension;
         let height = (BLOCK / k).clamp(1, p.max(1));
         let mut block = vec![0.0; height * k];
         for start in (0..p).step_by(height) {
@@ -97,7 +103,7 @@ impl Projection {
             let rows = &mut block[..(end - start) * k];
             self.fill(name, start, s / (k as f64).sqrt(), rows);
             let rows = ArrayView2::from_shape((end - start, k), rows).map_err(candle_core::Error::wrap)?;
-            features += &ntk_linalg::product(g.slice(s![.., start..end]), rows)?;
+            features += &ntk_linalg::product(tensor::array(&g(start..end)?)?.view(), rows)?;
         }
         Ok(())
     }
@@ -112,11 +118,11 @@ impl FiniteNet {
     /// φ(x_i) = Rᵀ ∇⟨u_i, f(x_i)⟩/√k. x: (n, d), u: (n, outputs) → (n, k).
     ///
     /// Parameters enter with the roots of their learning-rate multipliers, so that products of features estimate
-    /// u_iᵀ Θ(x_i, x_j) u_j; frozen ones do not. For a single output, u is one column of ones; for a loss or a margin, its
+    /// u_iᵀ Θ(x_i, x_j) u_j; frozen ones do not, and dropout is off. For a single output, u is one column of ones; for a loss or a margin, its
     /// gradient in the outputs.
     ///
     /// One backward sweep for every tile of t samples (at most 64), then the gradients of one layer at a time: memory is
-    /// that of the sweep and t p_l numbers for the layer's p_l parameters (at most 2²⁴ unless one sample has more), and
+    /// that of the sweep and t p_l numbers for the layer's p_l parameters (at most 2²⁵ unless one sample has more), and
     /// 2²⁰ entries of R. Takes n P k multiplications and P k/128 random numbers a tile.
     ///
     /// # Errors
@@ -142,7 +148,7 @@ impl FiniteNet {
                 &self.lowering().device,
             )?;
             let mut features = features.slice_mut(s![samples.clone(), ..]);
-            let sweep = Sweep { frozen: false, ..self.sweep(&input) };
+            let sweep = Sweep { pass: None, ..self.sweep(&input) };
             let (_, tape) = self.root.record(sweep, &input.signal)?;
             self.root.pullback(sweep, &tape, &u.unsqueeze(1)?, false, &mut |index, x, d| {
                 let affine = &self.affines[index];
@@ -156,11 +162,13 @@ impl FiniteNet {
                     (affine.weight_name(), affine.weight_rate(), weights),
                     (affine.bias_name(), affine.bias_rate(), biases),
                 ];
-                for (name, rate, gradients) in
-                    parts.into_iter().filter(|(_, rate, g)| *rate > 0.0 && !g.is_empty())
+                for (name, rate, all) in parts.iter().filter(|(_, rate, all)| *rate > 0.0 && !all.is_empty())
                 {
-                    let g = tensor::array(&candle_core::Tensor::stack(&gradients, 0)?)?;
-                    projection.add(&name, rate.sqrt(), g.view(), features.view_mut())?;
+                    let columns = |range: Range<usize>| {
+                        let some = |g: &Tensor| g.narrow(0, range.start, range.len());
+                        Tensor::stack(&all.iter().map(some).collect::<candle_core::Result<Vec<_>>>()?, 0)
+                    };
+                    projection.add(name, rate.sqrt(), all[0].elem_count(), columns, features.view_mut())?;
                 }
                 Ok(())
             })?;
@@ -195,8 +203,9 @@ impl<M: Model> Autograd<M> {
             let u = u.slice(s![samples.clone(), ..]);
             let gradients = self.weighted_gradients(x.range(samples.start, samples.end), u, &mut after)?;
             for (name, rate, g) in gradients {
-                let g = tensor::array(&g)?;
-                projection.add(name, rate.sqrt(), g.view(), features.slice_mut(s![samples.clone(), ..]))?;
+                let columns = |range: Range<usize>| g.narrow(1, range.start, range.len());
+                let features = features.slice_mut(s![samples.clone(), ..]);
+                projection.add(name, rate.sqrt(), g.dim(1)?, columns, features)?;
             }
         }
         finite(features, "a projected gradient")
