@@ -5,9 +5,10 @@
 
 use ndarray::{Array1, Array2, array, s};
 use ntk_core::{Activation, Net, Shape, Variance, Width};
+use ntk_empirical::candle_core::DType;
 use ntk_empirical::{
-    Assembly, Error, FiniteNet, LayerRecursion, Lowering, NetOutput, Neuron, NonlinearOutput, ScalarFunction,
-    Sphere,
+    Assembly, Coordinates, Error, FiniteNet, LayerRecursion, Lowering, NetOutput, Neuron, NonlinearOutput,
+    ScalarFunction, Sphere,
 };
 use ntk_linalg::{Lanczos, Symmetric, eigenvalues};
 
@@ -238,13 +239,31 @@ fn terms_are_symmetric_and_the_cross_term_has_opposite_eigenvalues() {
 #[test]
 fn the_hessian_in_the_last_layer_is_zero() {
     let (x, u) = (array![[0.4, -1.0, 0.7]], array![[1.0, -2.0]]);
-    let output = NetOutput::new(&mlp(2, Activation::ERF, 0.2, 6, 3), (&x).into(), u.view()).unwrap();
-    let w = output.initial().unwrap();
-    let mut v = Array1::zeros(w.len());
-    v.slice_mut(s![w.len() - 14..]).assign(&numbers(14, 0.0));
-    let product = output.hessian(&w).unwrap()(&v).unwrap();
-    assert_eq!(product.slice(s![w.len() - 14..]).sum(), 0.0);
-    assert!(norm(&product) > 0.01);
+    let net = mlp(2, Activation::ERF, 0.2, 6, 3);
+    let last = Coordinates::named(&net, &["4.weight", "4.bias"]).unwrap();
+    let output = NetOutput::of(&net, last, (&x).into(), u.view()).unwrap();
+    let (w, whole) = (output.initial().unwrap(), NetOutput::new(&net, (&x).into(), u.view()).unwrap());
+    assert_eq!((w.len(), output.hessian_norm(&w, &Lanczos::new(14)).unwrap()), (14, 0.0));
+    // So the function of these coordinates is its own linearization, and the others have stayed where they were.
+    let (moved, start) = (&w + &numbers(14, 0.0), whole.value(&whole.initial().unwrap()).unwrap());
+    assert_eq!(output.value(&w).unwrap(), start);
+    assert!(output.linearization_error(&w, &moved).unwrap().abs() < 1e-14);
+    assert!((output.value(&moved).unwrap() - start).abs() > 0.01);
+    assert!(whole.hessian_norm(&whole.initial().unwrap(), &Lanczos::new(20)).unwrap() > 0.01);
+}
+
+#[test]
+fn single_precision_has_the_same_hessian_to_its_own() {
+    let (x, u) = (array![[0.4, -1.0, 0.7]], array![[1.0, -2.0]]);
+    let norm = |dtype| {
+        let net = Net::mlp(2, Activation::Tanh, 2, Variance::ONE, Variance::ZERO);
+        let lowering = Lowering { width: 12, dtype, ..Lowering::for_inputs(Shape::vector(3)) };
+        let net = FiniteNet::lower(&net, &lowering).unwrap();
+        let f = NetOutput::new(&net, (&x).into(), u.view()).unwrap();
+        f.hessian_norm(&(f.initial().unwrap() * 1.1), &Lanczos::norm(80, 1e-6)).unwrap()
+    };
+    let (single, double) = (norm(DType::F32), norm(DType::F64));
+    assert!((single - double).abs() < 1e-5 * double, "{single} {double}");
 }
 
 #[test]

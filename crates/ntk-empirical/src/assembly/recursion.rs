@@ -4,10 +4,9 @@ use ndarray::{Array1, Array2, concatenate, s};
 use ntk_core::{Batch, Layer, Net, NetKind};
 use ntk_linalg::{Lanczos, Ritz};
 
-use super::output::{flatten, unflatten};
 use super::scalar::check_point;
 use crate::pointwise::derivatives;
-use crate::{Error, FiniteNet, Lowering, tensor};
+use crate::{Coordinates, Error, FiniteNet, tensor};
 
 /// The Hessian of one output a = c Σⱼ wⱼ φ(aⱼ) + b of a network that ends with an activation and a dense layer, split
 /// into terms by what it owes to the pre-activations aⱼ below.
@@ -17,12 +16,13 @@ use crate::{Error, FiniteNet, Lowering, tensor};
 /// ∇²a = c [ Σⱼ wⱼ φ′(aⱼ) Hⱼ + Σⱼ wⱼ φ″(aⱼ) Jⱼ Jⱼᵀ + Σⱼ φ′(aⱼ) (e_wⱼ Jⱼᵀ + Jⱼ e_wⱼᵀ) ].
 ///
 /// A layer is an assembly of the neurons below it, and each term is O(m^(−1/2)) up to logarithms if theirs are. The
-/// coordinates are all parameters below, in the order of [`FiniteNet::parameter_names`], then the m weights wⱼ; in all
-/// other parameters a is linear and the Hessian 0.
+/// coordinates are the parameters below that learn, [`Coordinates::learning`], then the m weights wⱼ; in the bias and the
+/// weights of other outputs a is linear and the Hessian 0.
 ///
 /// Source: \[liu2022transition\], where it bounds the Hessian layer by layer.
 pub struct LayerRecursion<'a> {
     below: FiniteNet,
+    coordinates: Coordinates,
     x: Batch<'a>,
     /// c wⱼ φ′(aⱼ), c wⱼ φ″(aⱼ) and c φ′(aⱼ), each (1, m).
     inherited: Array2<f64>,
@@ -66,6 +66,7 @@ impl<'a> LayerRecursion<'a> {
             inherited: term(&|w, [_, slope, ..]| w * slope),
             curved: term(&|w, [_, _, curvature, _]| w * curvature),
             crossed: term(&|_, [_, slope, ..]| slope),
+            coordinates: Coordinates::learning(&below),
             below,
             x,
         })
@@ -76,9 +77,9 @@ impl<'a> LayerRecursion<'a> {
         &self.below
     }
 
-    /// Parameters below and weights wⱼ together.
+    /// p: parameters below and weights wⱼ together.
     pub fn dimension(&self) -> usize {
-        self.below.parameter_count() + self.crossed.ncols()
+        self.coordinates.len() + self.crossed.ncols()
     }
 
     /// The first term: c Σⱼ wⱼ φ′(aⱼ) Hⱼ v, what the layer below hands on. v: (p) → (p).
@@ -87,9 +88,8 @@ impl<'a> LayerRecursion<'a> {
     /// [`Error::Point`] if v is not p finite numbers; those of [`FiniteNet::hvp`].
     pub fn inherited(&self, v: &Array1<f64>) -> Result<Array1<f64>, Error> {
         let lower = self.split(v)?;
-        let product =
-            self.below.hvp(self.x, self.inherited.view(), &unflatten(&self.below, lower.view())?)?;
-        self.join(flatten(&self.below, &product)?, Array1::zeros(self.crossed.ncols()))
+        let product = self.below.hvp(self.x, self.inherited.view(), &self.coordinates.unflatten(&lower)?)?;
+        self.join(self.coordinates.flatten(&product)?, Array1::zeros(self.crossed.ncols()))
     }
 
     /// The second term: c Σⱼ wⱼ φ″(aⱼ) Jⱼ ⟨Jⱼ, v⟩, the curvature of the activation. v: (p) → (p).
@@ -98,9 +98,9 @@ impl<'a> LayerRecursion<'a> {
     /// [`Error::Point`]; those of [`FiniteNet::jvp`] and [`FiniteNet::vjp`].
     pub fn curved(&self, v: &Array1<f64>) -> Result<Array1<f64>, Error> {
         let lower = self.split(v)?;
-        let along = self.below.jvp(self.x, &unflatten(&self.below, lower.view())?)?;
+        let along = self.below.jvp(self.x, &self.coordinates.unflatten(&lower)?)?;
         let product = self.below.vjp(self.x, (along * &self.curved).view())?;
-        self.join(flatten(&self.below, &product)?, Array1::zeros(self.crossed.ncols()))
+        self.join(self.coordinates.flatten(&product)?, Array1::zeros(self.crossed.ncols()))
     }
 
     /// The third term, between the weights wⱼ and the parameters below:
@@ -110,10 +110,10 @@ impl<'a> LayerRecursion<'a> {
     /// As [`LayerRecursion::curved`].
     pub fn crossed(&self, v: &Array1<f64>) -> Result<Array1<f64>, Error> {
         let lower = self.split(v)?;
-        let along = self.below.jvp(self.x, &unflatten(&self.below, lower.view())?)? * &self.crossed;
-        let top = v.slice(s![self.below.parameter_count()..]);
+        let along = self.below.jvp(self.x, &self.coordinates.unflatten(&lower)?)? * &self.crossed;
+        let top = v.slice(s![self.coordinates.len()..]);
         let product = self.below.vjp(self.x, (&self.crossed * &top).view())?;
-        self.join(flatten(&self.below, &product)?, along.row(0).to_owned())
+        self.join(self.coordinates.flatten(&product)?, along.row(0).to_owned())
     }
 
     /// The sum of the three terms: ∇²a v. v: (p) → (p).
@@ -140,7 +140,7 @@ impl<'a> LayerRecursion<'a> {
     /// The coordinates of the parameters below.
     fn split(&self, v: &Array1<f64>) -> Result<Array1<f64>, Error> {
         check_point(v.view(), self.dimension())?;
-        Ok(v.slice(s![..self.below.parameter_count()]).to_owned())
+        Ok(v.slice(s![..self.coordinates.len()]).to_owned())
     }
 
     fn join(&self, lower: Array1<f64>, top: Array1<f64>) -> Result<Array1<f64>, Error> {
@@ -158,8 +158,7 @@ impl std::fmt::Debug for LayerRecursion<'_> {
 
 /// The first layers of a network, with the parameters that they have in it.
 fn truncated(net: &FiniteNet, rest: &[Net]) -> Result<FiniteNet, Error> {
-    let lowering: &Lowering = net.lowering();
-    let mut below = FiniteNet::lower(&Net::serial(rest.iter().cloned()), lowering)?;
+    let mut below = FiniteNet::lower(&Net::serial(rest.iter().cloned()), net.lowering())?;
     if below.parameter_count() == 0 {
         return Err(Error::NotLayered);
     }
