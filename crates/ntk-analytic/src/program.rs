@@ -40,4 +40,6 @@ fn check_growth(program: &Program) -> Result<(), Error> {
 }
 
 #[cfg(test)]
+mod networks_tests;
+#[cfg(test)]
 mod tests;

@@ -23,6 +23,7 @@ mod expr;
 mod function;
 #[cfg(feature = "serde")]
 mod json;
+pub mod networks;
 mod show;
 mod tangent;
 
@@ -178,15 +179,13 @@ pub(crate) struct ScalarNode {
     pub(crate) op: ScalarOp,
 }
 
-/// f = ⟨v, x⟩/√n.
+/// f = Σ ⟨vₖ, xₖ⟩/√n: one part in most networks, one for each position where all are read out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {
     /// Its name.
     pub name: String,
-    /// v.
-    pub readout: VectorId,
-    /// x.
-    pub state: VectorId,
+    /// The (vₖ, xₖ): readout and state.
+    pub parts: Vec<(VectorId, VectorId)>,
 }
 
 /// One line.

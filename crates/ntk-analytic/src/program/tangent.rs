@@ -70,7 +70,8 @@ impl<'a> Rules<'a> {
                 targets[vector.index()] = true;
             }
         }
-        self.program.outputs().iter().for_each(|output| targets[output.state.index()] = true);
+        let parts = self.program.outputs().iter().flat_map(|output| &output.parts);
+        parts.for_each(|(_, x)| targets[x.index()] = true);
         targets
     }
 
@@ -121,12 +122,22 @@ impl<'a> Rules<'a> {
         let (mut nngp, mut ntk) = (Array2::zeros((count, count)), Array2::zeros((count, count)));
         for i in 0..count {
             for j in 0..=i {
-                let (a, b) = (&outputs[i], &outputs[j]);
-                let (variance, tangent) = self.program.input_pair(a.readout, b.readout);
-                let state = covariance(a.state, b.state)?;
-                let value = tangent * state
-                    + if variance == 0.0 { 0.0 } else { variance * through(&theta, a.state, b.state)? };
-                (nngp[[i, j]], nngp[[j, i]]) = (variance * state, variance * state);
+                let (mut total, mut value) = (0.0, 0.0);
+                let parts =
+                    outputs[i].parts.iter().flat_map(|p| outputs[j].parts.iter().map(move |q| (p, q)));
+                for ((v, x), (w, y)) in parts {
+                    let (variance, tangent) = self.program.input_pair(*v, *w);
+                    if (variance, tangent) == (0.0, 0.0) {
+                        continue;
+                    }
+                    let state = covariance(*x, *y)?;
+                    total += variance * state;
+                    value += tangent * state;
+                    if variance != 0.0 {
+                        value += variance * through(&theta, *x, *y)?;
+                    }
+                }
+                (nngp[[i, j]], nngp[[j, i]]) = (total, total);
                 (ntk[[i, j]], ntk[[j, i]]) = (value, value);
             }
         }

@@ -171,7 +171,8 @@ impl Program {
     pub fn with_backward(&self, scalars: ScalarGradients) -> Result<(Program, Vec<Gradients>), Error> {
         let mut builder = Builder::extend(self.clone());
         let lines = self.lines.len();
-        let seeds = self.outputs.iter().map(|output| [(output.state, output.readout)]);
+        let seeds =
+            self.outputs.iter().map(|output| output.parts.iter().map(|&(v, x)| (x, v)).collect::<Vec<_>>());
         // Lines of one backward pass do not belong to the next.
         let all = seeds.map(|seed| builder.backward_before(lines, &seed, scalars));
         let all = all.collect::<Result<Vec<_>, _>>()?;

@@ -311,15 +311,26 @@ impl Builder {
     /// An output f = ⟨v, x⟩/√n, with an input v that is used nowhere else if the theorems on gradients are to apply.
     ///
     /// # Errors
-    /// [`Error::Readout`] if v is no input; [`Error::Dimension`]; [`Error::Duplicate`].
+    /// As [`Builder::output_of`].
     pub fn output(&mut self, name: &str, readout: VectorId, state: VectorId) -> Result<usize, Error> {
-        self.common(&[readout, state], "an output")?;
-        let v = self.known(readout)?;
-        if !matches!(v.op, VectorOp::Input { .. }) {
-            return Err(Error::Readout { line: self.line(), name: v.name.clone() });
+        self.output_of(name, &[(readout, state)])
+    }
+
+    /// An output f = Σ ⟨vₖ, xₖ⟩/√n.
+    ///
+    /// # Errors
+    /// [`Error::Empty`]; [`Error::Readout`] if a v is no input; [`Error::Dimension`]; [`Error::Duplicate`].
+    pub fn output_of(&mut self, name: &str, parts: &[(VectorId, VectorId)]) -> Result<usize, Error> {
+        let all: Vec<VectorId> = parts.iter().flat_map(|&(v, x)| [v, x]).collect();
+        self.common(&all, "an output")?;
+        for &(readout, _) in parts {
+            let v = self.known(readout)?;
+            if !matches!(v.op, VectorOp::Input { .. }) {
+                return Err(Error::Readout { line: self.line(), name: v.name.clone() });
+            }
         }
         let name = self.name(name)?;
-        self.program.outputs.push(Output { name, readout, state });
+        self.program.outputs.push(Output { name, parts: parts.to_vec() });
         self.program.lines.push(Line::Output(self.program.outputs.len() - 1));
         Ok(self.program.outputs.len() - 1)
     }

@@ -46,7 +46,8 @@ impl Program {
 
     /// The readouts of the outputs.
     fn readouts(&self) -> Vec<VectorId> {
-        let mut all: Vec<VectorId> = self.outputs.iter().map(|output| output.readout).collect();
+        let mut all: Vec<VectorId> =
+            self.outputs.iter().flat_map(|output| &output.parts).map(|(v, _)| *v).collect();
         all.sort_unstable();
         all.dedup();
         all

@@ -70,8 +70,8 @@ enum Statement {
     },
     Output {
         name: String,
-        readout: String,
-        state: String,
+        /// Readout and state of each part.
+        parts: Vec<(String, String)>,
     },
 }
 
@@ -148,11 +148,8 @@ impl Program {
             }
             Line::Output(k) => {
                 let output = &self.outputs[*k];
-                Statement::Output {
-                    name: output.name.clone(),
-                    readout: vector(&output.readout),
-                    state: vector(&output.state),
-                }
+                let parts = output.parts.iter().map(|(v, x)| (vector(v), vector(x))).collect();
+                Statement::Output { name: output.name.clone(), parts }
             }
         }
     }
@@ -254,9 +251,12 @@ impl Replay {
                 let s = self.builder.function(f, &params)?;
                 self.scalar(name, s)?;
             }
-            Statement::Output { name, readout, state } => {
-                let (v, x) = (self.get(&self.vectors, &readout)?, self.get(&self.vectors, &state)?);
-                self.builder.output(&name, v, x)?;
+            Statement::Output { name, parts } => {
+                let part = |(v, x): (String, String)| {
+                    Ok((self.get(&self.vectors, &v)?, self.get(&self.vectors, &x)?))
+                };
+                let parts = parts.into_iter().map(part).collect::<Result<Vec<_>, Error>>()?;
+                self.builder.output_of(&name, &parts)?;
             }
         }
         Ok(())

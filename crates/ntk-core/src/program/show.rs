@@ -84,8 +84,12 @@ impl Program {
             }
             Line::Output(k) => {
                 let output = &self.outputs[*k];
-                let (v, x) = (self.name(output.readout), self.name(output.state));
-                write!(f, "{} : output := {v}ᵀ{x}/√{}", output.name, self.dimension(output.state))
+                write!(f, "{} : output := ", output.name)?;
+                for (k, (v, x)) in output.parts.iter().enumerate() {
+                    f.write_str(if k > 0 { " + " } else { "" })?;
+                    write!(f, "{}ᵀ{}/√{}", self.name(*v), self.name(*x), self.dimension(*x))?;
+                }
+                Ok(())
             }
         }
     }

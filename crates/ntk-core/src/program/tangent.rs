@@ -68,7 +68,7 @@ pub trait Interpretation {
 /// The kernels of the outputs of a program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutputKernels {
-    /// Cov(v, v̄) E Z^x Z^x̄: the covariance of outputs as Gaussian processes.
+    /// Σ Cov(v, v̄) E Z^x Z^x̄: the covariance of outputs as Gaussian processes.
     pub nngp: Array2<Estimate>,
     /// The tangent kernel.
     pub ntk: Array2<Estimate>,
@@ -99,10 +99,16 @@ pub fn tangent_kernel<I: Interpretation>(of: &I, gradients: &[Gradients]) -> Res
     for i in 0..n {
         for j in i..n {
             let (a, b) = (&outputs[i], &outputs[j]);
-            let state = of.inner(a.state, b.state)?;
-            let width = program.ratio(a.state);
-            let (covariance, tangent) = program.input_pair(a.readout, b.readout);
-            let mut total = state.scaled(tangent);
+            let width = program.ratio(a.parts[0].1);
+            let (mut nngp, mut total) = (Estimate::default(), Estimate::default());
+            for ((v, x), (w, y)) in a.parts.iter().flat_map(|p| b.parts.iter().map(move |q| (p, q))) {
+                let (covariance, tangent) = program.input_pair(*v, *w);
+                if (covariance, tangent) != (0.0, 0.0) {
+                    let state = of.inner(*x, *y)?;
+                    nngp = nngp.plus(state.scaled(covariance));
+                    total = total.plus(state.scaled(tangent));
+                }
+            }
             let mut cross = Estimate::default();
             for u in &uses[i] {
                 for w in uses[j].iter().filter(|w| w.matrix == u.matrix) {
@@ -130,7 +136,7 @@ pub fn tangent_kernel<I: Interpretation>(of: &I, gradients: &[Gradients]) -> Res
                 }
             }
             for (at, kernel, value) in [
-                ((i, j), &mut kernels.nngp, state.scaled(covariance)),
+                ((i, j), &mut kernels.nngp, nngp),
                 ((i, j), &mut kernels.cross, cross),
                 ((i, j), &mut kernels.ntk, total.plus(cross)),
             ] {

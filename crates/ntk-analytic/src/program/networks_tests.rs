@@ -1,0 +1,213 @@
+//! Networks as programs against numbers known otherwise.
+
+use super::*;
+use ndarray::{Array2, array};
+use ntk_core::program::networks::{self, Rates, Readout, Weights};
+use ntk_core::program::{Estimate, Expr, Interpretation, ScalarGradients, tangent_kernel};
+use ntk_core::{Grid, Window};
+
+/// Gᵢⱼ = dᵢdⱼ exp(−(i − j)²/4): the tokens of two sequences, three and two.
+fn gram() -> Array2<f64> {
+    let d = [1.0, 0.9, 1.1, 0.8, 1.2];
+    Array2::from_shape_fn((5, 5), |(i, j)| {
+        let apart = i as f64 - j as f64;
+        d[i] * d[j] * (-0.25 * apart * apart).exp()
+    })
+}
+
+const LENGTHS: [usize; 2] = [3, 2];
+
+fn weights(weight: f64, input: f64, bias: f64) -> Weights {
+    Weights { weight, input, bias, readout: 1.0, rates: Rates::Unit }
+}
+
+fn erf_gate() -> Expr {
+    (1.0 + Expr::arg(0).erf()) * 0.5
+}
+
+fn assert_close(found: &Array2<f64>, expected: [f64; 3], tolerance: f64) {
+    for (at, expected) in [(0, 0), (0, 1), (1, 1)].into_iter().zip(expected) {
+        assert!((found[at] - expected).abs() < tolerance, "{at:?}: {} for {expected}", found[at]);
+    }
+}
+
+fn particles(program: Program, log: u32) -> ParticleLimit {
+    let options = ParticleOptions { particles: 1 << log, seed: 9, ..ParticleOptions::default() };
+    ParticleLimit::new(program, options).unwrap()
+}
+
+#[test]
+fn recurrent_networks_have_their_kernels() {
+    let w = weights(1.3, 0.8, 0.2);
+    let (erf, relu) = (Expr::arg(0).erf(), Expr::arg(0).relu());
+    let cases = [
+        (&erf, Readout::Last, [2.823_556_291_1, 0.900_345_695_3, 2.424_939_038_5]),
+        (&erf, Readout::Average, [1.447_331_404_0, 0.733_774_923_2, 1.500_206_158_7]),
+        (&relu, Readout::Last, [3.7236, 1.344_202_944_1, 2.8384]),
+    ];
+    for (phi, readout, expected) in cases {
+        let program = networks::rnn(phi, &w, &gram(), &LENGTHS, readout).unwrap();
+        let [_, ntk] = KernelLimit::new(program.clone()).unwrap().kernels().unwrap();
+        assert_close(&ntk, expected, 1e-9);
+        let (backward, gradients) = program.with_backward(ScalarGradients::Dropped).unwrap();
+        let kernels = tangent_kernel(&KernelLimit::new(backward).unwrap(), &gradients).unwrap();
+        assert_close(&kernels.ntk.mapv(|x| x.value), expected, 1e-9);
+    }
+}
+
+#[test]
+fn gated_networks_have_their_kernels() {
+    let w = weights(1.5, 1.0, 0.3);
+    let program =
+        networks::gru(&Expr::arg(0).erf(), &erf_gate(), &w, &gram(), &LENGTHS, Readout::Last).unwrap();
+    let limit = particles(program, 16);
+    let [nngp, _] = limit.forward_tangents().unwrap();
+    // Orthant probabilities give these to 2·10⁻⁶.
+    for (at, expected) in [((0, 0), 0.332_325), ((0, 1), 0.128_361), ((1, 1), 0.293_036)] {
+        let Estimate { value, error } = nngp[at];
+        assert!(error < 3e-3 && (value - expected).abs() < 5.0 * error, "{value} ± {error} for {expected}");
+    }
+    let (tanh, sigmoid) = (Expr::arg(0).tanh(), Expr::arg(0).sigmoid());
+    let w = weights(1.5, 1.0, 0.3);
+    let program = networks::gru(&tanh, &sigmoid, &w, &gram(), &LENGTHS, Readout::Last).unwrap();
+    let forward = particles(program.clone(), 15).forward_tangents().unwrap();
+    let (backward, gradients) = program.with_backward(ScalarGradients::Dropped).unwrap();
+    let uses = tangent_kernel(&particles(backward, 15), &gradients).unwrap();
+    for at in [(0, 0), (0, 1), (1, 1)] {
+        let (a, b) = (forward[1][at], uses.ntk[at]);
+        // Errors of the second are bounds, several times a standard error.
+        assert!((a.value - b.value).abs() < 5.0 * a.error + b.error, "{at:?}: {a:?}, {b:?}");
+    }
+    let program = networks::lstm(&tanh, &sigmoid, &w, &gram(), &LENGTHS, Readout::Last).unwrap();
+    let [nngp, ntk] = particles(program, 13).forward_tangents().unwrap();
+    assert!(nngp.iter().zip(&ntk).all(|(k, theta)| theta.value > k.value && k.value > 0.0));
+}
+
+#[test]
+fn tied_residual_networks_do_not_grow_like_others() {
+    let one = array![[1.0]];
+    let variance = |phi: &Expr, weight: f64, depth: usize| {
+        let w = Weights { rates: Rates::Variance, ..weights(weight, 1.0, 0.0) };
+        let program = networks::residual_tied(depth, phi, &w, &one).unwrap();
+        let state = program.outputs()[0].parts[0].1;
+        KernelLimit::new(program).unwrap().inner(state, state).unwrap().value
+    };
+    for (depth, expected) in [1.0, 1.5, 3.25, 7.875, 20.0625].into_iter().enumerate() {
+        assert!((variance(&Expr::arg(0), 0.5, depth) - expected).abs() < 1e-12);
+    }
+    for (depth, expected) in [1.0, 1.5, 3.2792, 8.1187, 21.2753].into_iter().enumerate() {
+        let found = variance(&Expr::arg(0).relu(), 1.0, depth);
+        assert!((found - expected).abs() < 1e-4, "{found} for {expected}");
+    }
+}
+
+#[test]
+fn convolutions_and_graphs_agree_with_the_kernels_of_nets() {
+    use ntk_core::{Activation, Batch, KernelFn, Net, Variance, Which};
+    // Two samples of four positions of two channels, as a Gram matrix and as numbers.
+    let x = ndarray::Array3::from_shape_fn((2, 4, 2), |(n, p, c)| ((3 * n + 2 * p + 5 * c) as f64).sin());
+    let flat = x.to_shape((8, 2)).unwrap().to_owned();
+    let gram = flat.dot(&flat.t()) / 2.0;
+    let w = Weights { rates: Rates::Variance, ..weights(1.7, 1.7, 0.3) };
+    let window = Window::same(&[3]);
+    let relu = Expr::arg(0).relu();
+    let block = || {
+        let conv = Net::conv(window.clone(), Variance::new(1.7).unwrap(), Variance::new(0.3).unwrap());
+        conv.then(Net::activation(Activation::Relu))
+    };
+    let readout = || Net::readout(1, Variance::ONE, Variance::ZERO);
+    for (pool, read) in [(Net::global_average_pool(), Readout::Average), (Net::flatten(), Readout::Each)] {
+        let net = Net::serial([block(), block(), pool, readout()]);
+        let batch = Batch::grid(x.view()).unwrap();
+        let expected = crate::Analytic::new(net).unwrap().symmetric(batch, Which::Both).unwrap();
+        let grid = Grid::new(&[4]).unwrap();
+        let program = networks::convolution(2, &relu, &w, &gram, &grid, &window, read).unwrap();
+        let [nngp, ntk] = KernelLimit::new(program).unwrap().kernels().unwrap();
+        for (found, expected) in [(nngp, expected.nngp.unwrap()), (ntk, expected.ntk.unwrap())] {
+            let worst = (&found - &expected).iter().fold(0.0f64, |a, b| a.max(b.abs()));
+            assert!(worst < 1e-10, "{read:?}: {found} for {expected}");
+        }
+    }
+}
+
+/// The recursion of tensor_programs §4.9, block by block.
+fn transformer_recursion(
+    gram: &Array2<f64>,
+    lengths: &[usize],
+    depth: usize,
+    w: &Weights,
+    causal: bool,
+) -> Array2<f64> {
+    let n = gram.nrows();
+    let starts: Vec<usize> = lengths.iter().scan(0, |at, l| Some(std::mem::replace(at, *at + l))).collect();
+    let correlation =
+        |c: &Array2<f64>| Array2::from_shape_fn((n, n), |(i, j)| c[[i, j]] / (c[[i, i]] * c[[j, j]]).sqrt());
+    let v_relu = |c: &Array2<f64>| {
+        Array2::from_shape_fn((n, n), |(i, j)| {
+            crate::dual(
+                &ntk_core::Activation::Relu,
+                crate::Cov2::new(c[[i, i]], c[[j, j]], c[[i, j]]).unwrap(),
+            )
+            .unwrap()
+            .value
+        })
+    };
+    let mut x = gram.clone();
+    for _ in 0..depth {
+        let k = &x * w.input;
+        let mut a = Array2::<f64>::eye(n);
+        for (&start, &length) in starts.iter().zip(lengths) {
+            for i in 0..length {
+                let seen = if causal { i + 1 } else { length };
+                let total: f64 = (0..seen).map(|j| k[[start + i, start + j]].exp()).sum();
+                for j in 0..seen {
+                    a[[start + i, start + j]] += k[[start + i, start + j]].exp() / total;
+                }
+            }
+        }
+        let z = correlation(&a.dot(&k).dot(&a.t()));
+        let g = &z * w.weight + w.bias;
+        x = correlation(&(v_relu(&g) * w.weight + w.bias + &z));
+    }
+    let mean = |i: usize, j: usize| {
+        let block =
+            x.slice(ndarray::s![starts[i]..starts[i] + lengths[i], starts[j]..starts[j] + lengths[j]]);
+        block.sum() / (lengths[i] * lengths[j]) as f64
+    };
+    Array2::from_shape_fn((lengths.len(), lengths.len()), |(i, j)| w.readout * mean(i, j))
+}
+
+#[test]
+fn transformers_follow_their_recursion() {
+    let w = weights(1.7, 1.3, 0.1);
+    for causal in [false, true] {
+        let kind = networks::Transformer { depth: 2, causal, tied: true, epsilon: 0.0 };
+        let program = networks::transformer(&kind, &Expr::arg(0).relu(), &w, &gram(), &LENGTHS).unwrap();
+        let [nngp, ntk] = KernelLimit::new(program).unwrap().kernels().unwrap();
+        let expected = transformer_recursion(&gram(), &LENGTHS, 2, &w, causal);
+        assert!((&nngp - &expected).iter().all(|e| e.abs() < 1e-10), "{nngp} for {expected}");
+        assert!(ntk.diag().iter().zip(nngp.diag()).all(|(theta, k)| theta > k));
+    }
+    // Independent queries: attention is an average.
+    let kind = networks::Transformer { depth: 1, causal: false, tied: false, epsilon: 1e-3 };
+    let program = networks::transformer(&kind, &Expr::arg(0).relu(), &w, &gram(), &LENGTHS).unwrap();
+    let limit = KernelLimit::new(program.clone()).unwrap();
+    for s in program.scalars().take(3) {
+        assert_eq!(limit.scalar(s).unwrap().value, 0.0);
+    }
+}
+
+#[test]
+fn tied_autoencoders_break_gradient_independence() {
+    let w = weights(1.4, 1.0, 0.0);
+    let program = networks::autoencoder(&Expr::arg(0).relu(), &w, &array![[1.0]], 1.0).unwrap();
+    assert!(matches!(KernelLimit::new(program.clone()), Err(Error::Dependent(_))));
+    let (backward, gradients) = program.with_backward(ScalarGradients::Dropped).unwrap();
+    let kernel = |gradient_independence| {
+        let options = ParticleOptions { particles: 1 << 16, seed: 4, gradient_independence };
+        let limit = ParticleLimit::new(backward.clone(), options).unwrap();
+        tangent_kernel(&limit, &gradients).unwrap().ntk[[0, 0]]
+    };
+    let (full, naive) = (kernel(false), kernel(true));
+    assert!(full.value - naive.value > 4.0 * (full.error + naive.error));
+}
