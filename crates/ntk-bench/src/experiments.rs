@@ -5,6 +5,7 @@ mod common;
 mod cross_entropy_momentum;
 mod ensemble;
 mod learning_rate;
+mod linearity;
 mod parameterization;
 
 mod linearization;
@@ -55,6 +56,7 @@ pub const ALL: &[Experiment] = &[
     ensemble::EXPERIMENT,
     cross_entropy_momentum::EXPERIMENT,
     cnn::EXPERIMENT,
+    linearity::EXPERIMENT,
 ];
 
 /// The experiments of these names, in the order of the table; all of them if there is no name.
