@@ -14,6 +14,7 @@
 //! * [`Model`], [`Autograd`]: any candle model, by candle's reverse mode; [`load_weights`] for its safetensors.
 //! * [`Attribution`], [`Trak`], [`Projection`]: which training samples made a prediction what it is.
 //! * [`Assembly`], [`LayerRecursion`], [`ScalarFunction`]: Hessian against gradient, the transition to linearity.
+//! * [`FiniteProgram`]: one draw of a tensor program.
 //! * [`Rules`]: what custom names mean at finite width.
 //!
 //! ```
@@ -54,6 +55,7 @@ mod parameters;
 mod pointwise;
 mod positions;
 mod products;
+mod program;
 mod rules;
 mod second_order;
 mod sites;
@@ -81,6 +83,7 @@ pub use loss::{Loss, Reduction};
 pub use lower::{Lowering, Mode};
 pub use monte_carlo::{Estimate, MonteCarlo};
 pub use parameters::Parameters;
+pub use program::FiniteProgram;
 pub use rules::{LayerRule, Rules};
 pub use second_order::{Coordinates, Operator, Quadratic};
 pub use train::{Step, TrainOptions, Trained};
