@@ -4,6 +4,7 @@ mod cnn;
 mod common;
 mod cross_entropy_momentum;
 mod ensemble;
+mod lazy;
 mod learning_rate;
 mod linearity;
 mod parameterization;
@@ -56,6 +57,7 @@ pub const ALL: &[Experiment] = &[
     ensemble::EXPERIMENT,
     cross_entropy_momentum::EXPERIMENT,
     cnn::EXPERIMENT,
+    lazy::EXPERIMENT,
     linearity::EXPERIMENT,
 ];
 

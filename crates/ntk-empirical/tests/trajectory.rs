@@ -47,7 +47,7 @@ fn records_are_what_a_direct_computation_gives() {
     );
     let options = TrainOptions { momentum: 0.5, record: vec![0, 3, 20], ..TrainOptions::descent(0.5, 40) };
     let mut trajectory = Trajectory::new(&net, (&probe).into(), labels.view()).unwrap();
-    let mut seen: Vec<(usize, f64, Array2<f64>, Vec<(String, Array2<f64>)>, Parameters)> = Vec::new();
+    let mut seen = Vec::new();
     net.train(&options, (&x).into(), y.view(), |step| {
         let shares = step.model.ntk_layers((&probe).into(), (&probe).into()).unwrap();
         seen.push((step.step, step.loss, ntk(step.model, &probe), shares, step.model.parameters().unwrap()));

@@ -262,7 +262,7 @@ mod tests {
     fn centered_alignment_ignores_constants_in_the_features() {
         let (a, b) = (kernel(6, 0.0), kernel(6, 1.0));
         let c = Array2::from_shape_fn((6, 1), |(i, _)| 3.0 * (i as f64).sin() + 10.0);
-        let shifted = &a + &c + &c.t();
+        let shifted = &a + &c + c.t();
         let plain = centered_alignment(&symmetric(a), &symmetric(b.clone())).unwrap();
         let got = centered_alignment(&symmetric(shifted), &symmetric(b)).unwrap();
         assert!((plain - got).abs() < 1e-13, "{plain} {got}");
