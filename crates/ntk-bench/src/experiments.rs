@@ -4,6 +4,7 @@ mod cnn;
 mod common;
 mod cross_entropy_momentum;
 mod ensemble;
+mod hierarchy;
 mod lazy;
 mod learning_rate;
 mod linearity;
@@ -57,6 +58,7 @@ pub const ALL: &[Experiment] = &[
     ensemble::EXPERIMENT,
     cross_entropy_momentum::EXPERIMENT,
     cnn::EXPERIMENT,
+    hierarchy::EXPERIMENT,
     lazy::EXPERIMENT,
     linearity::EXPERIMENT,
 ];

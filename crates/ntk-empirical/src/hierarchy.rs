@@ -10,7 +10,7 @@
 //! Source: \[huang2020dynamics\], eqs. (1.5)–(1.8); \[dyer2020asymptotics\] for the orders.
 
 use candle_core::Tensor;
-use ndarray::{Array2, Array3, Array4, ArrayView2};
+use ndarray::{Array2, Array3, Array4, ArrayView2, Axis, s};
 use ntk_core::Batch;
 
 use crate::finite::finite;
@@ -28,6 +28,18 @@ pub struct Hierarchy {
     pub third: Array4<f64>,
     /// K₄ r r: the second derivative of Θ in time, at constant r.
     pub fourth: Array4<f64>,
+}
+
+impl Hierarchy {
+    /// The means over outputs of the blocks of Θ, K₃ r and K₄ r r, as [`KernelFn`](ntk_core::KernelFn) gives Θ.
+    /// → (n₁, n₂) each.
+    pub fn traces(&self) -> [Array2<f64>; 3] {
+        [&self.ntk, &self.third, &self.fourth].map(|blocks| {
+            let (n1, n2, o, _) = blocks.dim();
+            let trace = |(i, j)| (0..o).map(|a| blocks[[i, j, a, a]]).sum::<f64>() / o as f64;
+            Array2::from_shape_fn((n1, n2), trace)
+        })
+    }
 }
 
 /// Θ, K₃ and K₄ among m = n · o outputs of training samples, outputs fastest.
@@ -129,26 +141,27 @@ impl FiniteNet {
         for (i, field) in fields.iter().enumerate() {
             let [value, first, second] = self.ntk_derivatives(x, None, field, None)?;
             ntk = flat(value)?;
-            third.index_axis_mut(ndarray::Axis(0), i).assign(&flat(first)?);
+            third.index_axis_mut(Axis(0), i).assign(&flat(first)?);
             squares.push(flat(second)?);
         }
         for i in 0..m {
-            for j in 0..m {
-                let turn = self.with_rates(self.hvp(x, unit(i).view(), &fields[j])?)?;
+            for (j, field) in fields.iter().enumerate() {
+                let turn = self.with_rates(self.hvp(x, unit(i).view(), field)?)?;
                 let curve = Curve::new(&self.affines, 1, &self.tangents(&turn)?, None)?;
                 let [_, turned] = self.ntk_along(x, None, &curve)?;
-                let mut own = flat(turned)?;
+                let mut along = fourth.slice_mut(s![i, j, .., ..]);
+                along += &flat(turned)?;
                 if i == j {
-                    own += &squares[i];
+                    along += &squares[i];
                 }
-                fourth.slice_mut(ndarray::s![i, j, .., ..]).scaled_add(1.0, &own);
             }
             for j in 0..i {
-                let both = fields[i].plus(1.0, &fields[j])?;
-                let [_, _, second] = self.ntk_derivatives(x, None, &both, None)?;
+                let [_, _, second] =
+                    self.ntk_derivatives(x, None, &fields[i].plus(1.0, &fields[j])?, None)?;
                 let mixed = (flat(second)? - &squares[i] - &squares[j]) * 0.5;
                 for (i, j) in [(i, j), (j, i)] {
-                    fourth.slice_mut(ndarray::s![i, j, .., ..]).scaled_add(1.0, &mixed);
+                    let mut along = fourth.slice_mut(s![i, j, .., ..]);
+                    along += &mixed;
                 }
             }
         }

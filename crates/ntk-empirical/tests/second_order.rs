@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use common::{Case, cases, direction, numbers, variance};
 use ndarray::{Array2, Array4, array};
-use ntk_core::{Activation, Net, Shape};
+use ntk_core::{Activation, KernelFn, Net, Shape, Which};
 use ntk_empirical::candle_core::{Result as CandleResult, Tensor};
 use ntk_empirical::{
     Coordinates, Error, FiniteNet, LayerRule, Loss, Lowering, Mode, Model, Operator, Parameters, Quadratic,
@@ -374,6 +374,9 @@ fn third_and_fourth_kernels_are_derivatives_along_gradient_flow() {
     let v = field(&net, &x, &r);
     let kernel = |net: &FiniteNet| matrix(&net.ntk_blocks((&x).into(), (&other).into()).unwrap());
     common::close("Θ", &matrix(&hierarchy.ntk), &kernel(&net), 1e-12);
+    let [trace, ..] = hierarchy.traces();
+    let expected = net.block((&x).into(), (&other).into(), Which::Ntk).unwrap().ntk.unwrap();
+    common::close("tr Θ", &trace, &expected, 1e-12);
     // ∂ₜ Θ = −K₃ r, and ∂ₜ θ = −R Jᵀr.
     let difference = slope(1e-3, |t| at(&mut net, &along(&v, -t), kernel));
     common::close("K₃ r", &matrix(&hierarchy.third), &-difference, 1e-6);
