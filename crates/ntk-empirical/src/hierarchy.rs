@@ -7,7 +7,7 @@
 //! With the vector field V_a = R Jᵀa of a residual a, where R are the learning-rate multipliers, K₃ a is the derivative
 //! of Θ along V_a, and K₄ a b that of K₃ a along V_b.
 //!
-//! Source: \[huang2020dynamics\], eqs. (1.5)–(1.8); \[dyer2020asymptotics\] for the orders.
+//! Source: \[huang2020dynamics\]; \[dyer2020asymptotics\] for the orders.
 
 use candle_core::Tensor;
 use ndarray::{Array2, Array3, Array4, ArrayView2, Axis, s};
