@@ -23,6 +23,7 @@ mod expr;
 mod function;
 #[cfg(feature = "serde")]
 mod json;
+mod lower;
 pub mod networks;
 mod show;
 mod tangent;

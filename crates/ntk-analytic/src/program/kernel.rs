@@ -157,10 +157,24 @@ impl KernelLimit {
     /// # Errors
     /// [`Error::Dependent`] unless the program passes [`ntk_core::program::Checks::simple_gia`].
     pub fn kernels(&self) -> Result<[Array2<f64>; 2], Error> {
+        self.run(None)
+    }
+
+    /// C and Θ of the coordinates of some vectors: the kernels of a [`ntk_core::Net`] at the ends that
+    /// [`Program::of_net`] gives.
+    ///
+    /// # Errors
+    /// As [`KernelLimit::kernels`].
+    pub fn kernels_of(&self, ends: &[VectorId]) -> Result<[Array2<f64>; 2], Error> {
+        self.run(Some(ends))
+    }
+
+    fn run(&self, ends: Option<&[VectorId]>) -> Result<[Array2<f64>; 2], Error> {
         let rules = Rules::new(&self.program)?;
         let expression = |x: VectorId| &self.expressions[x.index()];
         let variable = |g: VectorId| self.variables[g.index()].unwrap_or(0);
         rules.run(
+            ends,
             |x, y| Ok(self.evaluate(&(expression(x).clone() * expression(y).clone())).value),
             |(x, g), (y, h)| {
                 let product = expression(x).derivative(variable(g)) * expression(y).derivative(variable(h));

@@ -211,3 +211,56 @@ fn tied_autoencoders_break_gradient_independence() {
     let (full, naive) = (kernel(false), kernel(true));
     assert!(full.value - naive.value > 4.0 * (full.error + naive.error));
 }
+
+#[test]
+fn nets_and_their_programs_have_the_same_kernels() {
+    use ntk_core::{Activation, Batch, KernelFn, Net, Variance, Which};
+    let variance = |v: f64| Variance::new(v).unwrap();
+    let dense = || Net::dense(variance(1.4), variance(0.2));
+    let phi = Net::activation;
+    let x = ndarray::Array3::from_shape_fn((3, 4, 2), |(n, p, c)| ((3 * n + 2 * p + 5 * c) as f64).sin());
+    let conv = |window| Net::conv(window, variance(1.6), variance(0.1));
+    let readout = || Net::readout(1, Variance::ONE, variance(0.3));
+    let nets = [
+        Net::serial([
+            dense(),
+            phi(Activation::Relu),
+            dense(),
+            phi(Activation::ERF),
+            Net::flatten(),
+            readout(),
+        ]),
+        Net::serial([
+            conv(Window::same(&[3])),
+            phi(Activation::Relu),
+            conv(Window::valid(&[2])).then(phi(Activation::Gelu)),
+            Net::average_pool(Window::same(&[2]).strides(&[2])),
+            Net::global_average_pool(),
+            readout(),
+        ]),
+        Net::serial([
+            dense(),
+            phi(Activation::ERF).then(dense()).residual(),
+            Net::layer(ntk_core::Layer::LayerNorm { axes: ntk_core::Axes::Channels, epsilon: 0.1 }),
+            phi(Activation::Relu),
+            Net::concat([dense(), dense().then(phi(Activation::ERF))]),
+            Net::global_average_pool(),
+            readout(),
+        ]),
+        Net::serial([
+            Net::product([dense().then(phi(Activation::Relu)), dense().then(phi(Activation::ERF))]),
+            Net::flatten(),
+            readout(),
+        ]),
+    ];
+    for net in nets {
+        let batch = Batch::grid(x.view()).unwrap();
+        let expected = crate::Analytic::new(net.clone()).unwrap().symmetric(batch, Which::Both).unwrap();
+        let (program, ends) = Program::of_net(&net, Batch::grid(x.view()).unwrap()).unwrap();
+        let [nngp, ntk] = KernelLimit::new(program).unwrap().kernels_of(&ends).unwrap();
+        for (found, expected) in [(nngp, expected.nngp.unwrap()), (ntk, expected.ntk.unwrap())] {
+            let worst = (&found - &expected).iter().fold(0.0f64, |a, b| a.max(b.abs()));
+            assert!(worst < 1e-9, "{net}: {found} for {expected}");
+        }
+    }
+}

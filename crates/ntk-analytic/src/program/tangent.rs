@@ -75,9 +75,11 @@ impl<'a> Rules<'a> {
         targets
     }
 
-    /// NNGP and tangent kernel of the outputs, from C(x, x̄) and from E[∂x/∂g ∂x̄/∂ḡ] of (x, g), (x̄, ḡ).
+    /// NNGP and tangent kernel of the outputs, or C and Θ of the coordinates of `ends`, from C(x, x̄) and from
+    /// E[∂x/∂g ∂x̄/∂ḡ] of (x, g), (x̄, ḡ).
     pub(super) fn run<E>(
         &self,
+        ends: Option<&[VectorId]>,
         mut covariance: impl FnMut(VectorId, VectorId) -> Result<f64, E>,
         mut slopes: impl FnMut((VectorId, VectorId), (VectorId, VectorId)) -> Result<f64, E>,
     ) -> Result<[Array2<f64>; 2], E> {
@@ -118,23 +120,31 @@ impl<'a> Rules<'a> {
             }
         }
         let outputs = self.program.outputs();
-        let count = outputs.len();
+        let count = ends.map_or(outputs.len(), <[VectorId]>::len);
         let (mut nngp, mut ntk) = (Array2::zeros((count, count)), Array2::zeros((count, count)));
         for i in 0..count {
             for j in 0..=i {
                 let (mut total, mut value) = (0.0, 0.0);
-                let parts =
-                    outputs[i].parts.iter().flat_map(|p| outputs[j].parts.iter().map(move |q| (p, q)));
-                for ((v, x), (w, y)) in parts {
-                    let (variance, tangent) = self.program.input_pair(*v, *w);
-                    if (variance, tangent) == (0.0, 0.0) {
-                        continue;
+                let mut add = |x: VectorId, y: VectorId, variance: f64, tangent: f64| {
+                    if (variance, tangent) != (0.0, 0.0) {
+                        let state = covariance(x, y)?;
+                        total += variance * state;
+                        value += tangent * state;
                     }
-                    let state = covariance(*x, *y)?;
-                    total += variance * state;
-                    value += tangent * state;
                     if variance != 0.0 {
-                        value += variance * through(&theta, *x, *y)?;
+                        value += variance * through(&theta, x, y)?;
+                    }
+                    Ok(())
+                };
+                match ends {
+                    Some(ends) => add(ends[i], ends[j], 1.0, 0.0)?,
+                    None => {
+                        for (v, x) in &outputs[i].parts {
+                            for (w, y) in &outputs[j].parts {
+                                let (variance, tangent) = self.program.input_pair(*v, *w);
+                                add(*x, *y, variance, tangent)?;
+                            }
+                        }
                     }
                 }
                 (nngp[[i, j]], nngp[[j, i]]) = (total, total);
@@ -159,7 +169,7 @@ impl<'a> Rules<'a> {
                 (Slope::Values(a), Slope::Values(b)) => inner(a, b),
             })
         };
-        match self.run(covariance, product) {
+        match self.run(None, covariance, product) {
             Ok(kernels) => kernels,
         }
     }

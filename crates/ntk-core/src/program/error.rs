@@ -84,6 +84,18 @@ pub enum Error {
         /// The vector.
         name: String,
     },
+    /// A network that does not fit its samples.
+    #[error("{reason}")]
+    Net {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A layer that has no program here.
+    #[error("{layer} has no program: write it with a Builder")]
+    Uncovered {
+        /// The layer.
+        layer: String,
+    },
     /// A document that is no program.
     #[error("not a program: {reason}")]
     Json {
