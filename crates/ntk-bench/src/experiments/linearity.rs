@@ -24,7 +24,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
             fall if one sub-model dominates, if sub-models share their parameters, through a bottleneck, or under a \
             nonlinear output; and where it does not, training changes the tangent kernel at any width.",
     formula: "‖∇²f‖ = O(m^(−1/2)), ‖∇f‖ = Θ(1), |f − f_lin| ≤ ½ R² sup ‖∇²f‖",
-    seconds: [25.0, 150.0, 6000.0],
+    seconds: [22.0, 65.0, 6000.0],
     run,
 };
 

@@ -42,6 +42,14 @@ pub(super) struct Curve {
     pub(super) values: Vec<f64>,
     /// Standard errors of means; of medians, 1.25 times those, as for normal samples.
     errors: Vec<f64>,
+    center: Center,
+}
+
+/// What stands for all seeds.
+#[derive(Clone, Copy)]
+enum Center {
+    Mean,
+    Median,
 }
 
 impl Curve {
@@ -52,7 +60,7 @@ impl Curve {
         results: &[Vec<T>],
         pick: impl Fn(&T) -> f64,
     ) -> Self {
-        Curve::new(label, sizes, results, pick, stats::mean, 1.0)
+        Curve::new(label, sizes, results, pick, Center::Mean)
     }
 
     /// Medians over seeds, for quantities with heavy tails.
@@ -62,7 +70,7 @@ impl Curve {
         results: &[Vec<T>],
         pick: impl Fn(&T) -> f64,
     ) -> Self {
-        Curve::new(label, sizes, results, pick, stats::median, 1.25)
+        Curve::new(label, sizes, results, pick, Center::Median)
     }
 
     fn new<T>(
@@ -70,15 +78,19 @@ impl Curve {
         sizes: &[usize],
         results: &[Vec<T>],
         pick: impl Fn(&T) -> f64,
-        center: fn(&[f64]) -> f64,
-        factor: f64,
+        center: Center,
     ) -> Self {
+        let (of, factor): (fn(&[f64]) -> f64, f64) = match center {
+            Center::Mean => (stats::mean, 1.0),
+            Center::Median => (stats::median, 1.25),
+        };
         let columns: Vec<Vec<f64>> = results.iter().map(|group| group.iter().map(&pick).collect()).collect();
         Curve {
             label: label.to_owned(),
             sizes: sizes.to_vec(),
-            values: columns.iter().map(|column| center(column)).collect(),
+            values: columns.iter().map(|column| of(column)).collect(),
             errors: columns.iter().map(|column| factor * stats::standard_error(column)).collect(),
+            center,
         }
     }
 
@@ -122,8 +134,10 @@ pub(super) fn show(
     curves: &[&Curve],
 ) -> Result<(Plot, Table), BoxError> {
     let mut plot = Plot::new(title, size, quantity).log_log();
-    let mut table =
-        Table::new(&format!("{title}: mean or median over networks, with standard errors"), ["quantity"]);
+    let medians = curves.iter().any(|curve| matches!(curve.center, Center::Median));
+    let center = if medians { "medians" } else { "means" };
+    let caption = format!("{title}: {center} over networks with standard errors");
+    let mut table = Table::new(&caption, ["quantity"]);
     if let Some(first) = curves.first() {
         table.columns.extend(first.sizes.iter().map(usize::to_string));
     }
