@@ -16,6 +16,7 @@ mod run;
 mod sheets;
 mod stage;
 mod state;
+mod windows;
 
 use std::sync::Arc;
 

@@ -231,11 +231,6 @@ impl<'a> Rules<'a> {
         };
         all.into_iter().enumerate().filter(|(x, _)| targets[*x]).flat_map(named).collect()
     }
-
-    /// The atoms that a vector is a function of.
-    pub(super) fn atoms_of(&self, x: VectorId) -> impl Iterator<Item = VectorId> + '_ {
-        self.of[x.index()].iter().map(|&a| self.atoms[a].vector)
-    }
 }
 
 /// A derivative, sample by sample or the same for all.

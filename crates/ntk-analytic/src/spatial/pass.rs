@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
-use ntk_core::{Activation, AxisMap, AxisTaps, Batch, Law, Padding, Pooling};
+use ntk_core::{Activation, AxisMap, Batch, Law, Padding, Pooling};
 #[cfg(feature = "rayon")]
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
 
 use super::inputs::Inputs;
-use super::op::{Kind, Numbers, Op, Reach};
+use super::op::{Kind, Op, Reach};
 use super::run::{self, Frame};
 use super::stage::{Correction, Maps, Of, Stage, Table};
 use super::state::State;
+use super::windows::{averaged, shorten, taps};
 use super::{blocks, branches};
 use crate::dual::{self, Prepared};
 use crate::{DualActivation, Error};
@@ -301,79 +302,6 @@ pub(crate) fn covariances(op: &Op, samples: &mut Samples<'_>) -> Option<Stage> {
 /// Whether pairs of different positions are needed.
 pub(crate) fn wide(reach: &Reach) -> bool {
     reach.iter().any(|&r| r > 0)
-}
-
-fn shorten(lengths: &mut [usize], axes: &[AxisTaps]) {
-    if let [axis] = axes {
-        lengths.iter_mut().for_each(|length| *length = axis.valid(*length));
-    }
-}
-
-/// The position that each tap reads for each output of a grid, or the number of positions for padding.
-fn taps(axes: &[AxisTaps]) -> Vec<Vec<u32>> {
-    let mut all: Vec<Vec<Option<usize>>> = vec![vec![Some(0)]];
-    for axis in axes {
-        let extend = |first: &Vec<Option<usize>>, tap: &Vec<Option<usize>>| -> Vec<Option<usize>> {
-            first.iter().flat_map(|p| tap.iter().map(move |r| Some((*p)? * axis.inputs + (*r)?))).collect()
-        };
-        all = all.iter().flat_map(|first| axis.sources.iter().map(move |tap| extend(first, tap))).collect();
-    }
-    let positions: usize = axes.iter().map(|axis| axis.inputs).product();
-    let index = |p: Option<usize>| p.unwrap_or(positions) as u32;
-    all.into_iter().map(|tap| tap.into_iter().map(index).collect()).collect()
-}
-
-/// Outputs one after another whose sources follow one another, too.
-struct Run {
-    output: usize,
-    source: usize,
-    len: usize,
-}
-
-/// What an axis reads, tap by tap.
-fn runs(axis: &AxisTaps) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
-    for tap in &axis.sources {
-        let first = runs.len();
-        for (output, source) in tap.iter().enumerate().filter_map(|(o, source)| Some((o, (*source)?))) {
-            match runs[first..].last_mut() {
-                Some(run) if (run.output + run.len, run.source + run.len) == (output, source) => run.len += 1,
-                _ => runs.push(Run { output, source, len: 1 }),
-            }
-        }
-    }
-    runs
-}
-
-/// Variances after a convolution, one axis after another.
-pub(crate) fn averaged(q: &Table, axes: &[AxisTaps], numbers: Numbers) -> Table {
-    let taps: usize = axes.iter().map(|axis| axis.sources.len()).product();
-    let share = numbers.weight / taps as f64;
-    let runs: Vec<Vec<Run>> = axes.iter().map(runs).collect();
-    let one = |sample: usize| {
-        let mut q = q.of(sample).to_vec();
-        // Positions of an axis follow one another at the distance of all positions of the axes behind.
-        let mut inner: usize = axes.iter().map(|axis| axis.inputs).product();
-        for (axis, runs) in axes.iter().zip(&runs) {
-            inner /= axis.inputs;
-            let blocks = q.len() / (axis.inputs * inner);
-            let mut sums = vec![0.0; blocks * axis.outputs * inner];
-            let pairs = q.chunks_exact(axis.inputs * inner).zip(sums.chunks_exact_mut(axis.outputs * inner));
-            for (from, to) in pairs {
-                for run in runs {
-                    let from = &from[run.source * inner..][..run.len * inner];
-                    let to = &mut to[run.output * inner..][..run.len * inner];
-                    to.iter_mut().zip(from).for_each(|(sum, q)| *sum += q);
-                }
-            }
-            q = sums;
-        }
-        q.iter_mut().for_each(|q| *q = share * *q + numbers.bias);
-        q
-    };
-    let outputs = axes.iter().map(|axis| axis.outputs).product();
-    let all: Vec<Vec<f64>> = (0..q.samples()).map(one).collect();
-    Table::new(outputs, all.concat())
 }
 
 /// Evaluates an activation for the samples, which become those of its output.

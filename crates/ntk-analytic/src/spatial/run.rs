@@ -12,6 +12,7 @@ use super::pass::{self, Samples};
 use super::sheets::{self, Image, Layout, Real, Sheets, Step};
 use super::stage::{Of, Stage, Table};
 use super::state::{Form, State};
+use super::windows::averaged;
 use crate::dual::Prepared;
 use crate::{Error, Precision};
 
@@ -179,7 +180,7 @@ pub(crate) fn pass(
         }
         match &op.kind {
             Kind::Conv { numbers, axes, sliding, .. } => {
-                samples.variance = pass::averaged(&samples.variance, axes, *numbers);
+                samples.variance = averaged(&samples.variance, axes, *numbers);
                 samples.mean = None;
                 let window = sliding.as_deref().and_then(two).unwrap_or([1, 1]);
                 steps.push(Layer::Conv { window, numbers: *numbers });
