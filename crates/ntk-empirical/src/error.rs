@@ -296,7 +296,9 @@ pub enum Error {
         rates: usize,
     },
     /// A custom activation or layer whose rule knows first derivatives only.
-    #[error("no second derivatives of {name:?}: its rule gives the first only; build it of known layers instead")]
+    #[error(
+        "no second derivatives of {name:?}: its rule gives the first only; build it of known layers instead"
+    )]
     SecondDerivative {
         /// Its name.
         name: String,
@@ -333,6 +335,16 @@ pub enum Error {
         "the recursion of the Hessian is about chains that end with an activation and a dense layer, on layers with parameters"
     )]
     NotLayered,
+    /// A bound on memory that nothing fits.
+    #[error(
+        "one pair of samples and outputs takes {needed} bytes beside the result, more than the bound of {bound}: raise NtkOptions::memory"
+    )]
+    Memory {
+        /// The bound, in bytes.
+        bound: usize,
+        /// The least that would do.
+        needed: usize,
+    },
 }
 
 impl From<candle_core::Error> for Error {

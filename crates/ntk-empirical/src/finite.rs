@@ -139,6 +139,12 @@ impl FiniteNet {
 
     /// A checked batch as tensors.
     pub(crate) fn input(&self, x: Batch<'_>) -> Result<Input, Error> {
+        self.check_input(x)?;
+        Ok(Input::new(x, self.lowering.dtype, &self.lowering.device)?)
+    }
+
+    /// Refuses inputs of another kind than the network's.
+    pub(crate) fn check_input(&self, x: Batch<'_>) -> Result<(), Error> {
         x.check()?;
         match (self.demands.tokens, x.token_ids().is_some()) {
             (true, false) => return Err(Error::NeedsTokens),
@@ -159,7 +165,7 @@ impl FiniteNet {
         if let Some(nodes) = self.demands.nodes {
             check_graphs(x.graphs().ok_or(Error::NeedsGraphs)?, nodes)?;
         }
-        Ok(Input::new(x, self.lowering.dtype, &self.lowering.device)?)
+        Ok(())
     }
 
     pub(crate) fn sweep<'a>(&'a self, input: &'a Input) -> Sweep<'a> {
@@ -169,7 +175,7 @@ impl FiniteNet {
     /// A sweep that draws the masks of a given training step.
     pub(crate) fn sweep_at<'a>(&'a self, input: &'a Input, pass: u64) -> Sweep<'a> {
         let pass = (self.lowering.mode == Mode::Training).then_some(pass);
-        Sweep { affines: &self.affines, graphs: input.graphs.as_deref(), pass, frozen: false }
+        Sweep { affines: &self.affines, graphs: input.graphs.as_deref(), pass, first: 0, frozen: false }
     }
 
     /// Copies of the parameters.

@@ -4,16 +4,17 @@
 //! infinite-width limit, or to compute the tangent kernel of any candle model. It is the only crate of the family
 //! that knows candle and devices.
 //!
-//! * [`Lowering`], [`FiniteNet`]: one draw of a network; a [`KernelFn`](ntk_core::KernelFn) by structured contraction.
+//! * [`Lowering`], [`FiniteNet`]: one draw of a network; a [`KernelFn`](ntk_core::KernelFn) without its Jacobian.
+//! * [`Ntk`]: its tangent kernel in every form, by the cheapest way within a bound on memory, or applied to vectors.
 //! * [`TrainOptions`]: gradient descent with momentum, full-batch or mini-batch, observed at recorded steps.
 //! * [`Trajectory`]: what training does to the tangent kernel and the layers, recorded along the way.
 //! * [`Linearized`]: the exactly linear model around the initial parameters, trained by the same options.
 //! * [`Quadratic`]: the second-order model; [`Operator`]: Hessians and kernels by their products, for eigenvalues.
 //! * [`Hierarchy`]: how the tangent kernel moves, by its derivatives along gradient flow.
 //! * [`MonteCarlo`]: kernels averaged over draws, with standard errors.
+//! * [`Assembly`], [`LayerRecursion`], [`ScalarFunction`]: Hessian against gradient, the transition to linearity.
 //! * [`Model`], [`Autograd`]: any candle model, by candle's reverse mode; [`load_weights`] for its safetensors.
 //! * [`Attribution`], [`Trak`], [`Projection`]: which training samples made a prediction what it is.
-//! * [`Assembly`], [`LayerRecursion`], [`ScalarFunction`]: Hessian against gradient, the transition to linearity.
 //! * [`FiniteProgram`]: one draw of a tensor program.
 //! * [`Rules`]: what custom names mean at finite width.
 //!
@@ -51,6 +52,7 @@ mod lower;
 mod moment;
 mod monte_carlo;
 mod node;
+mod ntk;
 mod parameters;
 mod pointwise;
 mod positions;
@@ -68,11 +70,11 @@ mod weights;
 pub use candle_core;
 pub use candle_nn;
 
-pub use attribution::{Attribution, Projection, Trak, blocks_as_matrix};
 pub use assembly::{
     Assembly, AssemblyAt, LayerRecursion, Linearity, NetOutput, Neuron, NonlinearOutput, ScalarFunction, Sphere,
     SubModel,
 };
+pub use attribution::{Attribution, Projection, Trak, blocks_as_matrix};
 pub use autograd::{Autograd, Model, Selected, VarModel, channels_first};
 pub use device::device;
 pub use error::Error;
@@ -82,6 +84,7 @@ pub use linearize::Linearized;
 pub use loss::{Loss, Reduction};
 pub use lower::{Lowering, Mode};
 pub use monte_carlo::{Estimate, MonteCarlo};
+pub use ntk::{LayerPlan, Ntk, NtkMethod, NtkOptions, NtkPart, NtkPlan};
 pub use parameters::Parameters;
 pub use program::FiniteProgram;
 pub use rules::{LayerRule, Rules};

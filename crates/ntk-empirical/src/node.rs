@@ -110,6 +110,8 @@ pub(crate) struct Sweep<'a> {
     pub(crate) graphs: Option<&'a [Edges]>,
     /// The number of the pass, by which dropout draws its masks; none in evaluation.
     pub(crate) pass: Option<u64>,
+    /// The number of the first row, by which dropout draws its masks, too.
+    pub(crate) first: usize,
     /// Whether frozen parameters count among those that cotangents must reach.
     pub(crate) frozen: bool,
 }
@@ -235,7 +237,7 @@ impl Node {
             }
             Node::Dropout { keep, stream } => match sweep.pass {
                 Some(pass) => {
-                    let mask = mask(x, *keep, *stream, pass)?;
+                    let mask = mask(x, *keep, *stream, pass, sweep.first)?;
                     ((x * &mask)?, Tape::Factor(mask))
                 }
                 None => (x.clone(), Tape::Empty),
@@ -406,11 +408,11 @@ pub(crate) fn concat(parts: &[Tensor], outer: usize) -> Result<Tensor> {
 }
 
 /// 1/keep where a unit stays, 0 where it is dropped. Row i of a mask depends on the stream, the pass and i alone.
-pub(crate) fn mask(x: &Tensor, keep: f64, stream: Stream, pass: u64) -> Result<Tensor> {
+pub(crate) fn mask(x: &Tensor, keep: f64, stream: Stream, pass: u64, first: usize) -> Result<Tensor> {
     let (n, width) = x.dims2()?;
     let threshold = keep * 2f64.powi(32);
     let mut values = Vec::with_capacity(n * width);
-    for row in 0..n as u32 {
+    for row in first as u32..(first + n) as u32 {
         let words = (0..width.div_ceil(4) as u32)
             .flat_map(|block| stream.words([block, row, pass as u32, (pass >> 32) as u32]));
         values

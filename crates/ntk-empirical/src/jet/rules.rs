@@ -154,7 +154,7 @@ impl Node {
             }
             Node::Dropout { keep, stream } => match sweep.sweep.pass {
                 Some(pass) => {
-                    let mask = Jet::constant(mask(&x.value, *keep, *stream, pass)?, order);
+                    let mask = Jet::constant(mask(&x.value, *keep, *stream, pass, sweep.sweep.first)?, order);
                     (x.times(&mask)?, JetTape::Factor(mask))
                 }
                 None => (x.clone(), JetTape::Empty),
