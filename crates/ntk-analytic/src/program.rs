@@ -10,6 +10,7 @@
 //! Kernels of the outputs come from [`KernelLimit::kernels`], [`ParticleLimit::forward_tangents`], or for any program from
 //! [`ntk_core::program::tangent_kernel`] on the program with its backward passes.
 
+mod batch_norm;
 mod error;
 mod expectation;
 mod gaussian;
@@ -21,6 +22,7 @@ mod tangent;
 
 use ntk_core::program::{Growth, Program, VectorOp};
 
+pub use batch_norm::BatchNormRelu;
 pub use error::Error;
 pub use kernel::KernelLimit;
 pub use linear::{Fraction, LinearLimit};
