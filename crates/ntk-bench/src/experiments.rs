@@ -9,6 +9,7 @@ mod lazy;
 mod learning_rate;
 mod linearity;
 mod parameterization;
+mod tensor_programs;
 
 mod linearization;
 mod monte_carlo;
@@ -61,6 +62,7 @@ pub const ALL: &[Experiment] = &[
     hierarchy::EXPERIMENT,
     lazy::EXPERIMENT,
     linearity::EXPERIMENT,
+    tensor_programs::EXPERIMENT,
 ];
 
 /// The experiments of these names, in the order of the table; all of them if there is no name.
