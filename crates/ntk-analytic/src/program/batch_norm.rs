@@ -204,13 +204,13 @@ impl BatchNormRelu {
     ///
     /// The slope of ReLU depends on √(1 − ρ), which rounding of ρ would move by 10⁻⁸ in the next layer.
     fn identify(&self, result: Array2<f64>, given: &[&Array2<f64>]) -> Array2<f64> {
-        let mut first: Vec<usize> = (0..result.nrows()).collect();
-        for ends in self.ends.windows(2) {
-            for i in ends[0]..ends[1] {
+        let batches = self.ends.windows(2).flat_map(|ends| (ends[0]..ends[1]).map(move |i| (ends[0], i)));
+        let first: Vec<usize> = batches
+            .map(|(start, i)| {
                 let equal = |j: &usize| given.iter().all(|matrix| matrix.row(i) == matrix.row(*j));
-                first[i] = (ends[0]..i).find(equal).unwrap_or(i);
-            }
-        }
+                (start..i).find(equal).unwrap_or(i)
+            })
+            .collect();
         Array2::from_shape_fn(result.dim(), |(i, j)| result[[first[i], first[j]]])
     }
 }

@@ -279,13 +279,13 @@ pub(super) fn add_every<T: Real>(step: usize, from: &[T], to: &mut [f64]) {
         // The last one may lack its neighbor.
         let (pairs, rest) = from.as_chunks::<2>();
         for (to, [first, _]) in to.iter_mut().zip(pairs) {
-            *to = *to + first.to_f64();
+            *to += first.to_f64();
         }
         if let ([last], Some(to)) = (rest, to.last_mut()) {
-            *to = *to + last.to_f64();
+            *to += last.to_f64();
         }
     } else {
-        to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, from)| *to = *to + from.to_f64());
+        to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, from)| *to += from.to_f64());
     }
 }
 

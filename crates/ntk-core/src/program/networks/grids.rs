@@ -57,10 +57,10 @@ pub fn convolution(
             let mut all = Vec::new();
             for position in 0..positions {
                 let mut terms: Vec<(f64, VectorId)> = Vec::new();
-                for tap in 0..taps {
+                for (tap, inputs) in inputs.iter().enumerate() {
                     let Some(from) = source(tap, position) else { continue };
                     let x = match matrices.get(tap) {
-                        None => inputs[tap][k][from],
+                        None => inputs[k][from],
                         Some(&matrix) => w.p.matmul(matrix, states[k][from])?,
                     };
                     terms.push((share, x));
