@@ -228,5 +228,5 @@ fn what_has_no_limit_is_refused() {
         }
     });
     assert!(matches!(layer(0.0, &[4, 4]).covariance(&joint), Err(Error::Shape { .. })));
-    assert_eq!(layer(0.1, &[4]).covariance(&Array2::ones((4, 4))).unwrap(), Array2::zeros((4, 4)));
+    assert_eq!(layer(0.1, &[4]).covariance(&Array2::ones((4, 4))).unwrap(), Array2::<f64>::zeros((4, 4)));
 }

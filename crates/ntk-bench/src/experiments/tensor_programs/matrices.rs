@@ -8,8 +8,11 @@ use ntk_linalg::Symmetric;
 
 use crate::{BoxError, Claim, Context, Criterion, Plot, Report, Table};
 
+/// A program and the vectors v, Mv, M²v, ….
+type Powers = (Program, Vec<VectorId>);
+
 /// v, Mv, M²v, … for M = W + Wᵀ with entries N(0, 1/(2n)).
-fn semicircle(count: usize) -> Result<(Program, Vec<VectorId>), BoxError> {
+fn semicircle(count: usize) -> Result<Powers, BoxError> {
     let mut p = Builder::new();
     let (v, w) = (p.input("v", 0.0, 1.0)?, p.matrix("W", 0.5)?);
     let mut all = vec![v];
@@ -21,7 +24,7 @@ fn semicircle(count: usize) -> Result<(Program, Vec<VectorId>), BoxError> {
 }
 
 /// v, AAᵀv, … for A of m × n with entries N(0, 1/n) and m/n = α.
-fn wishart(count: usize, alpha: f64) -> Result<(Program, Vec<VectorId>), BoxError> {
+fn wishart(count: usize, alpha: f64) -> Result<Powers, BoxError> {
     let mut p = Builder::new();
     let (v, w) = (p.input("v", 0.0, 1.0)?, p.matrix("A", 1.0)?);
     p.dimension(v, "m", alpha)?;
@@ -37,7 +40,7 @@ fn wishart(count: usize, alpha: f64) -> Result<(Program, Vec<VectorId>), BoxErro
 }
 
 /// v, BBᵀv, … for B the product of `factors` square matrices.
-fn products(count: usize, factors: usize) -> Result<(Program, Vec<VectorId>), BoxError> {
+fn products(count: usize, factors: usize) -> Result<Powers, BoxError> {
     let mut p = Builder::new();
     let v = p.input("v", 0.0, 1.0)?;
     let matrices = (0..factors).map(|k| p.matrix(&format!("W{k}"), 1.0)).collect::<Result<Vec<_>, _>>()?;
@@ -57,7 +60,7 @@ fn products(count: usize, factors: usize) -> Result<(Program, Vec<VectorId>), Bo
 
 pub(super) fn study(ctx: &Context<'_>, report: &mut Report) -> Result<(), BoxError> {
     let mut table = Table::new("Moments of random matrices, as fractions", ["law", "moments"]);
-    let known: [(&str, (Program, Vec<VectorId>), &[&str]); 5] = [
+    let known: [(&str, Powers, &[&str]); 5] = [
         ("semicircle (Catalan)", semicircle(10)?, &["0", "1", "0", "2", "0", "5", "0", "14", "0", "42"]),
         ("Marchenko–Pastur, α = 2 (Narayana)", wishart(6, 2.0)?, &["1", "3", "11", "45", "197", "903"]),
         ("Marchenko–Pastur, α = ½", wishart(6, 0.5)?, &["1", "3/2", "11/4", "45/8", "197/16", "903/32"]),
