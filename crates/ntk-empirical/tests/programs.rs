@@ -1,5 +1,7 @@
 //! Finite programs against their limits, and their tangent kernel against derivatives.
 
+#![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
+
 use ndarray::{Array2, array};
 use ntk_analytic::program::{KernelLimit, ParticleLimit, ParticleOptions};
 use ntk_core::program::networks::{self, Rates, Readout, Weights};

@@ -72,4 +72,7 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A dual activation that does not exist, or an argument that is no covariance.
+    #[error(transparent)]
+    Dual(#[from] crate::Error),
 }

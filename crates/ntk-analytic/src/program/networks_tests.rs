@@ -1,5 +1,7 @@
 //! Networks as programs against numbers known otherwise.
 
+#![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
+
 use super::*;
 use ndarray::{Array2, array};
 use ntk_core::program::networks::{self, Rates, Readout, Weights};

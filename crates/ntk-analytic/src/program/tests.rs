@@ -1,5 +1,7 @@
 //! The three interpretations against each other and against numbers known otherwise.
 
+#![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
+
 use super::*;
 use ndarray::{Array2, array};
 use ntk_core::program::{Builder, Estimate, Expr, Interpretation, ScalarGradients, VectorId, tangent_kernel};

@@ -195,6 +195,7 @@ fn operands(op: &VectorOp) -> Vec<VectorId> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
 mod tests {
     use super::super::{Builder, Expr, ScalarGradients};
     use super::*;
