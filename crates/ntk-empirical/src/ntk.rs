@@ -12,7 +12,7 @@
 //! better formed, what dense layers read is not. Samples are swept in chunks, and what later chunks need of earlier ones
 //! is kept as far as memory allows.
 //!
-//! Source: structured derivatives and the costs of the three ways, \[novak2022fast\], tables 1 and 2.
+//! Source: structured derivatives and the costs of the three ways, \[novak2022fast\].
 
 mod cost;
 mod plan;

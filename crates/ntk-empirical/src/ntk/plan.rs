@@ -9,13 +9,14 @@ use crate::contract::Part;
 use crate::{Error, FiniteNet};
 
 /// Bytes beyond which a chunk of samples only leaves the caches.
-const CHUNK: f64 = (1u64 << 26) as f64;
+const CHUNK: f64 = (1u64 << 25) as f64;
 /// Of a sample: so that the least bound that is reported is one that does.
 const ROUNDING: f64 = 1e-6;
 
 /// What was chosen for a tangent kernel before it is computed; `Display` prints it as a table.
 ///
-/// Operations are multiplications with an addition, bytes are those beside the result: both are predictions.
+/// Operations are multiplications with an addition, of symmetric kernels in one triangle; bytes are those beside the
+/// result. Both are predictions.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct NtkPlan {
@@ -116,10 +117,11 @@ impl Request<'_> {
         plan.ok_or_else(|| Error::Memory { bound: self.options.memory, needed: self.least() })
     }
 
-    /// Samples whose tapes fit at a time.
+    /// Samples at a time for one product.
     pub(super) fn product_rows(&self) -> Result<usize, Error> {
+        let most = (CHUNK / (self.product_bytes(1) - self.product_bytes(0))) as usize;
         let plan = self.products();
-        plan.map(|plan| plan.rows).ok_or_else(|| Error::Memory {
+        plan.map(|plan| plan.rows.min(most.max(1))).ok_or_else(|| Error::Memory {
             bound: self.options.memory,
             needed: self.product_bytes(1).ceil() as usize,
         })

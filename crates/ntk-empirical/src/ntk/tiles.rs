@@ -8,9 +8,9 @@ use ndarray::{Array2, Array4};
 
 use super::plan::ranges;
 use super::{Ntk, NtkPart, NtkPlan};
-use crate::Error;
 use crate::contract::{Features, Kept, Part, add_share};
 use crate::node::Sweep;
+use crate::{Error, tensor};
 
 /// Outputs, and samples of one of the sets.
 #[derive(Clone)]
@@ -113,7 +113,7 @@ impl Ntk<'_> {
         let first = if step.unit.second { self.x1.len() } else { 0 };
         let sweep = Sweep { first: first + samples.start, ..self.net.sweep(&input) };
         let (_, tape) = self.net.root.record(sweep, &input.signal)?;
-        let mut cotangents = self.cotangents(plan.part, &step.unit.outputs)?;
+        let mut cotangents = self.cotangents(plan.part, step.unit.outputs.clone())?.unsqueeze(0)?;
         if input.signal.lengths.is_some() {
             // They differ as soon as one sample is shorter.
             let (_, o, width) = cotangents.dims3()?;
@@ -144,16 +144,16 @@ impl Ntk<'_> {
         Ok(totals)
     }
 
-    /// Unit vectors, or the one whose product is the sum. → (1, outputs, o).
-    fn cotangents(&self, part: NtkPart, outputs: &Range<usize>) -> candle_core::Result<Tensor> {
+    /// Unit vectors of some outputs, or the one vector whose product is the sum over √o. → (outputs, o).
+    pub(super) fn cotangents(&self, part: NtkPart, outputs: Range<usize>) -> candle_core::Result<Tensor> {
         let (o, lowering) = (self.net.output_width(), self.net.lowering());
-        let all = match part {
-            NtkPart::SumOfLogits => {
-                (Tensor::ones((1, o), lowering.dtype, &lowering.device)? / (o as f64).sqrt())?
-            }
-            _ => Tensor::eye(o, lowering.dtype, &lowering.device)?,
+        let u = match part {
+            NtkPart::SumOfLogits => Array2::from_elem((1, o), 1.0 / (o as f64).sqrt()),
+            _ => Array2::from_shape_fn((outputs.len(), o), |(row, c)| {
+                f64::from(u8::from(outputs.start + row == c))
+            }),
         };
-        all.narrow(0, outputs.start, outputs.len())?.unsqueeze(0)
+        tensor::matrix(u.view(), lowering.dtype, &lowering.device)
     }
 
     /// Adds the products of a tile where they belong, and where symmetry puts them.

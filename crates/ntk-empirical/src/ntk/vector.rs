@@ -139,7 +139,7 @@ impl<'a> Ntk<'a> {
                 let right = self.recorded(second, j..j + 1)?;
                 let directions = if plan.part == NtkPart::SumOfLogits { 1 } else { o };
                 for c in 0..directions {
-                    let direction = self.gradient(&right, &self.unit(plan.part, c)?, None)?;
+                    let direction = self.gradient(&right, &self.cotangents(plan.part, c..c + 1)?, None)?;
                     for (layer, result) in results.iter_mut().enumerate() {
                         let part = match plan.part {
                             NtkPart::Layers => Some(self.only_layer(&direction, layer)?),
@@ -163,16 +163,6 @@ impl<'a> Ntk<'a> {
             results.iter_mut().for_each(symmetrize);
         }
         Ok(results)
-    }
-
-    /// One output, or all of them over √o. → (1, o).
-    fn unit(&self, part: NtkPart, c: usize) -> candle_core::Result<Tensor> {
-        let o = self.net.output_width();
-        let u = match part {
-            NtkPart::SumOfLogits => Array2::from_elem((1, o), 1.0 / (o as f64).sqrt()),
-            _ => Array2::from_shape_fn((1, o), |(_, at)| f64::from(u8::from(at == c))),
-        };
-        tensor::matrix(u.view(), self.net.lowering().dtype, &self.net.lowering().device)
     }
 
     fn only_layer(&self, direction: &[Tangent], layer: usize) -> Result<Vec<Tangent>, Error> {
