@@ -18,6 +18,7 @@ mod kernel;
 mod linear;
 mod particle;
 mod quadrature;
+mod recurrent;
 mod tangent;
 
 use ntk_core::program::{Growth, Program, VectorOp};
@@ -27,6 +28,7 @@ pub use error::Error;
 pub use kernel::KernelLimit;
 pub use linear::{Fraction, LinearLimit};
 pub use particle::{ParticleLimit, ParticleOptions, REPLICATES};
+pub use recurrent::{rnn_kernels, rnn_states};
 
 /// Refuses functions that no theorem covers: faster than exponential, singular, or exponential beside a transpose.
 fn check_growth(program: &Program) -> Result<(), Error> {
