@@ -11,11 +11,11 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "tensor-programs",
     title: "Any program has a limit",
     source: "[yang2019scaling], [yang2020tensor], [yang2020tensor3]",
-    claim: "Kernels of recurrent networks, gated networks and transformers tend to those of their programs with the rate \
+    claim: "Kernels of recurrent networks, gated networks, transformers and batch norm tend to those of their programs with the rate \
             n^(−1/2); where gradients are not independent of the weights, the limit that follows the dependence is right \
             and the naive one is wrong; random-matrix laws are programs, too.",
     formula: "‖Θ̂ − Θ̊‖ / ‖Θ̊‖ = O(n^(−1/2)), Z^{Wx} = Ẑ^{Wx} + Ż^{Wx}, (1/n) tr Mᵏ → E[Z^v Z^{Mᵏv}]",
-    seconds: [6.0, 55.0, 1200.0],
+    seconds: [8.0, 60.0, 1500.0],
     run,
 };
 
