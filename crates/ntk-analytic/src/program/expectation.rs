@@ -105,13 +105,15 @@ impl Gaussians {
     }
 
     fn fresh_block(&mut self, mut factors: Vec<Expr>) -> Estimate {
-        // A jump has no derivative, and that of exp(−z²) brings back the variable that is pulled out.
+        // A jump has no derivative, and those of exp(−z²) or tanh z² bring back the variable that is pulled out.
         let refuses = |f: &Expr| {
             let mut refuses = false;
             f.visit(&mut |e| {
                 refuses |= match e {
                     Expr::Apply(Function::Step, _) => true,
-                    Expr::Apply(Function::Exp, x) => x.as_affine().is_none(),
+                    Expr::Apply(function, x) => {
+                        x.as_affine().is_none() && (*function == Function::Exp || has_products(x))
+                    }
                     Expr::Power(x, p) => *p < 0.0 && x.as_affine().is_none(),
                     _ => false,
                 }
@@ -204,6 +206,19 @@ fn power(f: &Expr) -> Option<(Affine, &Expr, f64)> {
         Expr::Power(x, p) if p.fract() == 0.0 && (1.0..=16.0).contains(p) => Some((x.as_affine()?, x, *p)),
         f => Some((f.as_affine()?, f, 1.0)),
     }
+}
+
+/// Whether a derivative may have factors that are variables.
+fn has_products(f: &Expr) -> bool {
+    let mut has = false;
+    f.visit(&mut |e| {
+        has |= match e {
+            Expr::Power(..) => true,
+            Expr::Product(factors) => factors.iter().filter(|f| !matches!(f, Expr::Constant(_))).count() > 1,
+            _ => false,
+        }
+    });
+    has
 }
 
 /// F as a function of its largest affine parts, which are collected.

@@ -235,13 +235,12 @@ impl LinearLimit {
                 self.product(&x, &x)
             }
             Expr::Product(factors) if linear(f).is_none() => {
-                let (constants, rest): (Vec<&Expr>, Vec<&Expr>) =
-                    factors.iter().partition(|factor| matches!(factor, Expr::Constant(_)));
+                let (numbers, rest): (Vec<&Expr>, Vec<&Expr>) =
+                    factors.iter().partition(|factor| factor.arity().0 == 0);
                 let [a, b] = rest[..] else { return None };
-                let constant = constants.iter().try_fold(Fraction::ONE, |product, c| match c {
-                    Expr::Constant(c) => product.times(Fraction::of(*c)?),
-                    _ => None,
-                })?;
+                let constant = numbers
+                    .iter()
+                    .try_fold(Fraction::ONE, |product, c| product.times(self.affine(c, scalars, 0)?.1))?;
                 self.product(&linear(a)?, &linear(b)?)?.times(constant)
             }
             f => self.product(&linear(f)?, &one),
@@ -250,18 +249,33 @@ impl LinearLimit {
 
     /// Slopes in the arguments and the constant, with scalars at their values.
     fn affine(&self, f: &Expr, scalars: &[ScalarId], args: usize) -> Option<(Vec<Fraction>, Fraction)> {
-        // Parameters become arguments after the others, and are then put in.
-        let moved: Vec<Expr> = (0..scalars.len()).map(|k| Expr::arg(args + k)).collect();
-        let (slopes, constant) = f.substitute(&[], &moved).as_affine()?;
-        let (mut own, mut constant) = (vec![Fraction::ZERO; args], Fraction::of(constant)?);
-        for (i, a) in slopes {
-            let a = Fraction::of(a)?;
-            match own.get_mut(i) {
-                Some(slope) => *slope = slope.plus(a)?,
-                None => constant = constant.plus(a.times(self.scalars[scalars[i - args].index()])?)?,
+        let constant = |c: Fraction| (vec![Fraction::ZERO; args], c);
+        match f {
+            Expr::Arg(i) => {
+                let (mut slopes, c) = constant(Fraction::ZERO);
+                *slopes.get_mut(*i)? = Fraction::ONE;
+                Some((slopes, c))
             }
+            Expr::Param(i) => Some(constant(self.scalars[scalars.get(*i)?.index()])),
+            Expr::Constant(c) => Some(constant(Fraction::of(*c)?)),
+            Expr::Sum(terms) => terms.iter().try_fold(constant(Fraction::ZERO), |(a, c), term| {
+                let (b, d) = self.affine(term, scalars, args)?;
+                let slopes = a.iter().zip(&b).map(|(a, b)| a.plus(*b)).collect::<Option<_>>()?;
+                Some((slopes, c.plus(d)?))
+            }),
+            Expr::Product(factors) => factors.iter().try_fold(constant(Fraction::ONE), |(a, c), factor| {
+                let (b, d) = self.affine(factor, scalars, args)?;
+                // One of the two is a number.
+                let number = |slopes: &[Fraction]| slopes.iter().all(|a| *a == Fraction::ZERO);
+                let (slopes, scale) = if number(&b) { (a, d) } else { number(&a).then_some((b, c))? };
+                let slopes = slopes.iter().map(|a| a.times(scale)).collect::<Option<_>>()?;
+                Some((slopes, c.times(d)?))
+            }),
+            Expr::Power(x, p) if p.fract() == 0.0 && (1.0..=16.0).contains(p) => {
+                self.affine(&Expr::Product(vec![(**x).clone(); *p as usize]), scalars, args)
+            }
+            Expr::Power(..) | Expr::Apply(..) => None,
         }
-        Some((own, constant))
     }
 
     /// E of a product.
