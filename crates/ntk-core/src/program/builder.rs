@@ -22,8 +22,8 @@ use super::{
 /// let h = p.apply(Expr::arg(0).relu(), &[g])?;
 /// let program = p.finish();
 /// assert_eq!(program.to_string(), "\
-/// W : A(n1, n0), entries N(0, 2/n0)
 /// x : G(n0) ~ N(0, 1)
+/// W : A(n1, n0), entries N(0, 2/n0)
 /// g1 : G(n1) := W x
 /// h2 : H(n1) := relu(g1)");
 /// # let _ = h; Ok::<(), ntk_core::program::Error>(())
