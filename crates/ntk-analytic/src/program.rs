@@ -9,6 +9,9 @@
 //!
 //! Kernels of the outputs come from [`KernelLimit::kernels`], [`ParticleLimit::forward_tangents`], or for any program from
 //! [`ntk_core::program::tangent_kernel`] on the program with its backward passes.
+//!
+//! What has a recursion or an integral of its own goes without a program: [`BatchNormRelu`], [`rnn_kernels`], and the
+//! singular values of Jacobians in [`JacobianSpectrum`].
 
 mod batch_norm;
 mod error;
@@ -19,6 +22,7 @@ mod linear;
 mod particle;
 mod quadrature;
 mod recurrent;
+mod spectra;
 mod tangent;
 
 use ntk_core::program::{Growth, Program, VectorOp};
@@ -29,6 +33,7 @@ pub use kernel::KernelLimit;
 pub use linear::{Fraction, LinearLimit};
 pub use particle::{ParticleLimit, ParticleOptions, REPLICATES};
 pub use recurrent::{rnn_kernels, rnn_states};
+pub use spectra::{Ensemble, JacobianSpectrum, MarchenkoPastur, fixed_point_variance, semicircle_density};
 
 /// Refuses functions that no theorem covers: faster than exponential, singular, or exponential beside a transpose.
 fn check_growth(program: &Program) -> Result<(), Error> {

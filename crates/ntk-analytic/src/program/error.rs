@@ -75,4 +75,28 @@ pub enum Error {
     /// A dual activation that does not exist, or an argument that is no covariance.
     #[error(transparent)]
     Dual(#[from] crate::Error),
+    /// A law of slopes that is not known.
+    #[error(
+        "the squared slopes of {activation} have no law in closed form here: take an activation of straight lines, or an erf"
+    )]
+    Slopes {
+        /// The activation's name.
+        activation: String,
+    },
+    /// A density at a point that has a mass of its own, or hardly any below it.
+    #[error("no density was found at {x}: there is none at an atom and next to 0, so ask elsewhere")]
+    Unresolved {
+        /// The point.
+        x: f64,
+    },
+    /// A variance that does not settle with depth.
+    #[error(
+        "the variance of {activation} does not settle with depth: it came to {variance}, lower the weight variance"
+    )]
+    FixedPoint {
+        /// The activation's name.
+        activation: String,
+        /// What it came to.
+        variance: f64,
+    },
 }
