@@ -71,8 +71,8 @@ pub use candle_core;
 pub use candle_nn;
 
 pub use assembly::{
-    Assembly, AssemblyAt, LayerRecursion, Linearity, NetOutput, Neuron, NonlinearOutput, ScalarFunction, Sphere,
-    SubModel,
+    Assembly, AssemblyAt, LayerRecursion, Linearity, NetOutput, Neuron, NonlinearOutput, ScalarFunction,
+    Sphere, SubModel,
 };
 pub use attribution::{Attribution, Projection, Trak, blocks_as_matrix};
 pub use autograd::{Autograd, Model, Selected, VarModel, channels_first};

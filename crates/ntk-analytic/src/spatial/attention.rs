@@ -19,10 +19,10 @@
 use ndarray::{Array2, Axis};
 use ntk_core::{Activation, Attention, Grid, LogitScaling, Weighting};
 
-use crate::nodes::Nodes;
 use self::rectified::Homogeneous;
 use self::softmax::{Cross, Side};
 use crate::Error;
+use crate::nodes::Nodes;
 
 mod rectified;
 mod softmax;

@@ -11,8 +11,8 @@ use std::cmp::Ordering;
 
 use ndarray::{Array2, Axis};
 
-use crate::nodes::{Lanes, Nodes, SHIFTS};
 use crate::lane::vectorized;
+use crate::nodes::{Lanes, Nodes, SHIFTS};
 
 /// An estimate and three standard errors of it.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -4,8 +4,8 @@
 
 use ntk_core::{AttentionMask, PositionCombine, PositionDecay, PositionEmbedding, Rate, Variance};
 
-use crate::nodes::{normal_quantile, uniform};
 use super::*;
+use crate::nodes::{normal_quantile, uniform};
 
 /// K₀₀, K₀₁, K₁₁ of two samples, each (P, P).
 type Kernels = [Array2<f64>; 3];
