@@ -14,16 +14,9 @@ pub(super) fn shorten(lengths: &mut [usize], axes: &[AxisTaps]) {
 
 /// The position that each tap reads for each output of a grid, or the number of positions for padding.
 pub(super) fn taps(axes: &[AxisTaps]) -> Vec<Vec<u32>> {
-    let mut all: Vec<Vec<Option<usize>>> = vec![vec![Some(0)]];
-    for axis in axes {
-        let extend = |first: &Vec<Option<usize>>, tap: &Vec<Option<usize>>| -> Vec<Option<usize>> {
-            first.iter().flat_map(|p| tap.iter().map(move |r| Some((*p)? * axis.inputs + (*r)?))).collect()
-        };
-        all = all.iter().flat_map(|first| axis.sources.iter().map(move |tap| extend(first, tap))).collect();
-    }
     let positions: usize = axes.iter().map(|axis| axis.inputs).product();
     let index = |p: Option<usize>| p.unwrap_or(positions) as u32;
-    all.into_iter().map(|tap| tap.into_iter().map(index).collect()).collect()
+    AxisTaps::product(axes).into_iter().map(|tap| tap.into_iter().map(index).collect()).collect()
 }
 
 /// Outputs one after another whose sources follow one another, too.

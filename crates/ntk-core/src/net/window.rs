@@ -199,6 +199,23 @@ pub struct AxisTaps {
 }
 
 impl AxisTaps {
+    /// The position of a grid that each tap of a window reads for each output, none where padding stands:
+    /// `[tap][output]`, last axis fastest in both.
+    pub fn product(axes: &[AxisTaps]) -> Vec<Vec<Option<usize>>> {
+        let mut all: Vec<Vec<Option<usize>>> = vec![vec![Some(0)]];
+        for axis in axes {
+            let extend = |first: &Vec<Option<usize>>, tap: &Vec<Option<usize>>| -> Vec<Option<usize>> {
+                first
+                    .iter()
+                    .flat_map(|p| tap.iter().map(move |r| Some((*p)? * axis.inputs + (*r)?)))
+                    .collect()
+            };
+            all =
+                all.iter().flat_map(|first| axis.sources.iter().map(move |tap| extend(first, tap))).collect();
+        }
+        all
+    }
+
     /// How many outputs are valid if the first `length` positions are.
     pub fn valid(&self, length: usize) -> usize {
         self.centers.iter().filter(|&&center| center < length).count()

@@ -5,7 +5,8 @@ use ndarray::{Array1, Array2};
 use super::networks::layer_norm;
 use super::{Builder, Error, Expr, Program, VectorId};
 use crate::{
-    Affine, Axes, AxisMap, Batch, ConvKind, Grid, Groups, Layer, Net, NetKind, Parameterization, Width,
+    Affine, Axes, AxisMap, AxisTaps, Batch, ConvKind, Grid, Groups, Layer, Net, NetKind, Parameterization,
+    Width,
 };
 
 /// What stands at a position: numbers of the input, or a vector of the program.
@@ -161,16 +162,7 @@ impl Lowering {
                 }
                 let transposed = *kind == ConvKind::Transposed;
                 let axes = window.axes("conv", &state.grid, transposed).map_err(wrong)?;
-                let mut taps: Vec<Vec<Option<usize>>> = vec![vec![Some(0)]];
-                for axis in &axes {
-                    let extend = |first: &Vec<Option<usize>>, tap: &Vec<Option<usize>>| {
-                        let both = first
-                            .iter()
-                            .flat_map(|a| tap.iter().map(move |b| Some((*a)? * axis.inputs + (*b)?)));
-                        both.collect::<Vec<_>>()
-                    };
-                    taps = taps.iter().flat_map(|a| axis.sources.iter().map(move |b| extend(a, b))).collect();
-                }
+                let taps = AxisTaps::product(&axes);
                 let sides: Vec<usize> = axes.iter().map(|axis| axis.outputs).collect();
                 let grid = Grid::new(&sides).map_err(wrong)?;
                 self.affine(layer, *affine, *width, &state, grid, &taps, *kind == ConvKind::Local)

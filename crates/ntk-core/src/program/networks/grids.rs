@@ -4,7 +4,7 @@ use ndarray::Array2;
 
 use super::{Readout, Weights, Writer, split};
 use crate::program::{Error, Expr, MatrixId, Program, VectorId};
-use crate::{Grid, Window};
+use crate::{AxisTaps, Grid, Window};
 
 /// `depth` convolutions of stride 1 that keep the grid, each a mean over the window: x_p ← φ(√(1/k) Σ_κ W_κ x_{p+κ} + b).
 /// The Gram matrix has a row for each position of each sample.
@@ -28,16 +28,7 @@ pub fn convolution(
     let positions = grid.positions();
     let samples = gram.nrows() / positions.max(1);
     let taps = window.taps();
-    // The position that each tap reads, or none.
-    let source = |tap: usize, position: usize| {
-        let (mut rest, mut at) = (tap, grid.coordinates(position).to_vec());
-        for (axis, taps) in axes.iter().enumerate().rev() {
-            let side = taps.sources.len();
-            at[axis] = taps.sources[rest % side][at[axis]]?;
-            rest /= side;
-        }
-        Some(at.iter().zip(grid.sides()).fold(0, |index, (x, side)| index * side + x))
-    };
+    let reads = AxisTaps::product(&axes);
     let mut w = Writer::new(weights);
     let share = (1.0 / taps as f64).sqrt();
     // An embedding for each tap: a position is read by its neighbors through weights of their own.
@@ -57,8 +48,8 @@ pub fn convolution(
             let mut all = Vec::new();
             for position in 0..positions {
                 let mut terms: Vec<(f64, VectorId)> = Vec::new();
-                for (tap, inputs) in inputs.iter().enumerate() {
-                    let Some(from) = source(tap, position) else { continue };
+                for (tap, (inputs, reads)) in inputs.iter().zip(&reads).enumerate() {
+                    let Some(from) = reads[position] else { continue };
                     let x = match matrices.get(tap) {
                         None => inputs[k][from],
                         Some(&matrix) => w.p.matmul(matrix, states[k][from])?,
