@@ -8,12 +8,14 @@
 //! * [`LinearLimit`]: fractions, for linear programs.
 //!
 //! Kernels of the outputs come from [`KernelLimit::kernels`], [`ParticleLimit::forward_tangents`], or for any program from
-//! [`ntk_core::program::tangent_kernel`] on the program with its backward passes.
+//! [`ntk_core::program::tangent_kernel`] on the program with its backward passes; [`GradientDependence`] says what is lost by
+//! taking gradients as independent of the matrices.
 //!
 //! What has a recursion or an integral of its own goes without a program: [`BatchNormRelu`], [`rnn_kernels`], and the
 //! singular values of Jacobians in [`JacobianSpectrum`].
 
 mod batch_norm;
+mod correction;
 mod error;
 mod expectation;
 mod gaussian;
@@ -28,6 +30,7 @@ mod tangent;
 use ntk_core::program::{Growth, Program, VectorOp};
 
 pub use batch_norm::BatchNormRelu;
+pub use correction::GradientDependence;
 pub use error::Error;
 pub use kernel::KernelLimit;
 pub use linear::{Fraction, LinearLimit};

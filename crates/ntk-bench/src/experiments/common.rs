@@ -1,6 +1,7 @@
 //! What experiments share: images in two or ten classes, networks on the run's device, claims about fitted rates.
 
-use ntk_core::{Net, Shape};
+use ndarray::Array2;
+use ntk_core::{Net, Shape, Variance};
 use ntk_empirical::candle_core::DType;
 use ntk_empirical::{FiniteNet, Lowering};
 
@@ -35,6 +36,19 @@ pub(crate) fn draw(
     let device = ntk_empirical::device(&ctx.device.to_string())?;
     let lowering = Lowering { width, seed, dtype, device, ..Lowering::for_inputs(Shape::vector(features)) };
     Ok(FiniteNet::lower(net, &lowering)?)
+}
+
+/// Standard normal numbers: the weights of a layer.
+pub(crate) fn normals(
+    ctx: &Context<'_>,
+    rows: usize,
+    columns: usize,
+    seed: u64,
+) -> Result<Array2<f64>, BoxError> {
+    let layer = Net::readout(columns, Variance::ONE, Variance::ZERO);
+    let drawn = draw(ctx, &layer, rows, 1, seed, DType::F64)?.parameters()?;
+    let name = drawn.names().next().ok_or("a layer without weights")?;
+    Ok(drawn.array(name)?)
 }
 
 /// States in a report which images were used.

@@ -7,8 +7,6 @@ mod shallow;
 mod training;
 
 use ndarray::{Array2, Axis};
-use ntk_core::{Net, Variance};
-use ntk_empirical::candle_core::DType;
 use ntk_linalg::Lanczos;
 
 use super::common;
@@ -48,18 +46,10 @@ fn run(ctx: &Context<'_>) -> Result<Report, BoxError> {
     Ok(report)
 }
 
-/// Standard normal numbers: the weights of a layer.
-fn normals(ctx: &Context<'_>, rows: usize, columns: usize, seed: u64) -> Result<Array2<f64>, BoxError> {
-    let layer = Net::readout(columns, Variance::ONE, Variance::ZERO);
-    let drawn = common::draw(ctx, &layer, rows, 1, seed, DType::F64)?.parameters()?;
-    let name = drawn.names().next().ok_or("a layer without weights")?;
-    Ok(drawn.array(name)?)
-}
-
 /// Inputs on the sphere ‖x‖² = d, (samples, d).
 fn inputs(ctx: &Context<'_>, samples: usize, seed: u64) -> Result<Array2<f64>, BoxError> {
     // Weights of the networks are drawn from the seeds themselves.
-    let mut x = normals(ctx, samples, FEATURES, seed ^ 0x5eed_0000)?;
+    let mut x = common::normals(ctx, samples, FEATURES, seed ^ 0x5eed_0000)?;
     for mut row in x.axis_iter_mut(Axis(0)) {
         let scale = (FEATURES as f64 / row.dot(&row)).sqrt();
         row *= scale;

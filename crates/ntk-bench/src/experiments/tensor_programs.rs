@@ -1,6 +1,7 @@
 //! Yang 2019–2020: the limit of any program, the tangent kernel of any architecture, and where gradients depend on weights.
 
 mod independence;
+mod jacobians;
 mod matrices;
 mod widths;
 
@@ -24,5 +25,6 @@ fn run(ctx: &Context<'_>) -> Result<Report, BoxError> {
     widths::study(ctx, &mut report)?;
     independence::study(ctx, &mut report)?;
     matrices::study(ctx, &mut report)?;
+    jacobians::study(ctx, &mut report)?;
     Ok(report)
 }

@@ -7,7 +7,8 @@ use ntk_empirical::{Assembly, Neuron, ScalarFunction};
 use ntk_linalg::Lanczos;
 
 use super::curve::{Curve, measure, show};
-use super::{FEATURES, SOURCE, inputs, normals};
+use super::{FEATURES, SOURCE, inputs};
+use crate::experiments::common;
 use crate::{BoxError, Claim, Context, Criterion, Plot, Report};
 
 /// Largest number of neurons for which all different eigenvalues are found by Lanczos.
@@ -23,7 +24,7 @@ struct Shallow {
 
 impl Shallow {
     fn draw(ctx: &Context<'_>, m: usize, seed: u64) -> Result<Self, BoxError> {
-        let drawn: Array2<f64> = normals(ctx, m, FEATURES + 2, seed)?;
+        let drawn: Array2<f64> = common::normals(ctx, m, FEATURES + 2, seed)?;
         let (w, rest) = drawn.view().split_at(ndarray::Axis(1), FEATURES);
         Ok(Shallow {
             signs: rest.column(0).mapv(f64::signum),

@@ -11,7 +11,7 @@ use ntk_empirical::{Error, FiniteNet, Reduction, TrainOptions};
 use ntk_linalg::{Symmetric, eigenvalues};
 
 use super::curve::{Curve, between, measure, show};
-use super::{FEATURES, SOURCE, deep, inputs, normals};
+use super::{FEATURES, SOURCE, deep, inputs};
 use crate::experiments::common;
 use crate::{BoxError, Claim, Context, Criterion, Report};
 
@@ -72,7 +72,7 @@ pub(super) fn judge(ctx: &Context<'_>, report: &mut Report) -> Result<(), BoxErr
 /// Descends until the labels are fitted, with a smaller rate where the sharpness grows beyond what the first bears.
 fn train(ctx: &Context<'_>, start: FiniteNet, seed: u64) -> Result<Change, BoxError> {
     let x = inputs(ctx, SAMPLES, seed)?;
-    let y = normals(ctx, SAMPLES, 1, seed ^ 0x1abe1)?.mapv(f64::signum);
+    let y = common::normals(ctx, SAMPLES, 1, seed ^ 0x1abe1)?.mapv(f64::signum);
     let kernel = |net: &FiniteNet| -> Result<Array2<f64>, BoxError> {
         Ok(net.symmetric((&x).into(), Which::Ntk)?.ntk.ok_or("no kernel")?)
     };
