@@ -1,0 +1,78 @@
+//! Training in function space: the ensemble through training.
+
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use ndarray::{Array2, s};
+use ntk_analytic::Analytic;
+use ntk_bench::record::Unit;
+use ntk_core::{Activation, KernelBlock, KernelFn, Net, Variance, Which};
+use ntk_dynamics::{Ensemble, GradientFlow, Gram, LearningRate, LossScale, Ridge, Spectrum, Time};
+
+/// Features of the inputs.
+const FEATURES: usize = 64;
+
+/// Inputs in [−½, ½) from a linear congruential sequence: seeded, and the same on every machine.
+fn inputs(n: usize, d: usize) -> Array2<f64> {
+    let mut state = 1u64;
+    Array2::from_shape_simple_fn((n, d), || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as f64 / (1u64 << 31) as f64 - 0.5
+    })
+}
+
+/// NNGP and NTK of a ReLU network with three hidden layers, between so many inputs.
+fn kernels(n: usize) -> (Array2<f64>, Array2<f64>) {
+    let net = Net::mlp(3, Activation::Relu, 1, Variance::TWO, Variance::ZERO);
+    let kernel = Analytic::new(net).expect("a network of dense layers");
+    let block = kernel.symmetric((&inputs(n, FEATURES)).into(), Which::Both).expect("finite inputs");
+    (block.nngp.expect("the NNGP"), block.ntk.expect("the NTK"))
+}
+
+/// States the unit of a benchmark whose arithmetic is so many multiply–adds: 8 a cycle and core, at 3 GHz.
+fn state(id: &str, multiply_adds: f64) {
+    let seconds = multiply_adds / (8.0 * rayon::current_num_threads() as f64) / 3e9;
+    let unit = Unit { unit: "s", seconds: 1.0, per: 1.0, roofline: Some(seconds) };
+    unit.save(id).expect("a writable target directory");
+}
+
+/// Mean and covariance of trained networks at 20 times, from kernel matrices: the eigensystem included.
+fn ensemble(c: &mut Criterion) {
+    let (n, m, times) = (2000, 500, 20);
+    let (nngp, ntk) = kernels(n + m);
+    let train = |kernel: &Array2<f64>| Gram::new(kernel.slice(s![..n, ..n]).to_owned()).expect("symmetric");
+    let test = |kernel: &Array2<f64>| Some(kernel.slice(s![n.., ..n]).to_owned());
+    let blocks = KernelBlock { nngp: test(&nngp), ntk: test(&ntk) };
+    let (k, theta, prior) = (train(&nngp), train(&ntk), nngp.slice(s![n.., n..]));
+    let targets = inputs(n, 1);
+    // The eigensystem takes about 4 n³, UᵀKU 2 n³, test rows in the modes 2 m n²; each time m n² + m² n.
+    let (rows, points) = (n as f64, m as f64);
+    let each = points * rows * rows + points * points * rows;
+    let id = format!("ensemble_20_times_n{n}_test{m}_s");
+    state(&id, 6.0 * rows.powi(3) + 2.0 * points * rows * rows + times as f64 * each);
+    c.bench_function(&id, |b| {
+        b.iter(|| {
+            let spectrum = Spectrum::new(&theta, Ridge::None).expect("a positive kernel");
+            let rate = LearningRate::new(1.0).expect("a rate");
+            let flow = GradientFlow::new(&spectrum, rate, LossScale::Sum);
+            let ensemble = Ensemble::ntk(&flow, &k, targets.view()).expect("kernels that fit");
+            let points = ensemble.test(&blocks).expect("kernels that fit");
+            for i in 0..times {
+                let at = Time::Finite(1e-3 * 2.0_f64.powi(i));
+                points.mean(at).expect("finite");
+                points.covariance(at, prior).expect("finite");
+            }
+        });
+    });
+}
+
+fn config() -> Criterion {
+    Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(3))
+        .without_plots()
+}
+
+criterion_group!(name = dynamics; config = config(); targets = ensemble);
+criterion_main!(dynamics);
