@@ -255,6 +255,34 @@ fn nets_and_their_programs_have_the_same_kernels() {
             readout(),
         ]),
     ];
+    let attention = |weighting, mask| {
+        let attention = ntk_core::Attention {
+            query_variance: variance(0.7),
+            value_variance: variance(1.6),
+            bias: variance(0.2),
+            weighting,
+            mask,
+            ..Default::default()
+        };
+        Net::layer(ntk_core::Layer::Attention(Box::new(attention)))
+    };
+    let attend = |weighting, mask| {
+        let hidden = dense().then(phi(Activation::ERF));
+        Net::serial([
+            hidden,
+            attention(weighting, mask),
+            phi(Activation::Relu),
+            Net::global_average_pool(),
+            readout(),
+        ])
+    };
+    use ntk_core::{AttentionMask, Weighting};
+    let nets = nets.into_iter().chain([
+        attend(Weighting::Softmax, AttentionMask::Full),
+        attend(Weighting::Identity, AttentionMask::Causal),
+        attend(Weighting::Abs, AttentionMask::Local(1)),
+        attend(Weighting::Relu, AttentionMask::Full),
+    ]);
     for net in nets {
         let batch = Batch::grid(x.view()).unwrap();
         let expected = crate::Analytic::new(net.clone()).unwrap().symmetric(batch, Which::Both).unwrap();
@@ -263,6 +291,79 @@ fn nets_and_their_programs_have_the_same_kernels() {
         for (found, expected) in [(nngp, expected.nngp.unwrap()), (ntk, expected.ntk.unwrap())] {
             let worst = (&found - &expected).iter().fold(0.0f64, |a, b| a.max(b.abs()));
             assert!(worst < 1e-9, "{net}: {found} for {expected}");
+        }
+    }
+}
+
+#[test]
+fn sums_over_graphs_lower_to_programs() {
+    use ntk_core::{Activation, Batch, Graphs, KernelFn, Layer, Net, Variance, Which};
+    let x = ndarray::Array3::from_shape_fn((2, 3, 2), |(n, p, c)| ((3 * n + 2 * p + 5 * c) as f64).sin());
+    let edges = [vec![(0, 1, 0.5), (1, 2, 1.0), (2, 0, -0.3), (0, 0, 1.0)], vec![(2, 1, 0.7), (0, 2, 1.2)]];
+    let block = |phi: Activation| {
+        let dense = Net::dense(Variance::TWO, Variance::ONE);
+        Net::serial([dense, Net::layer(Layer::Aggregate { axis: 0 }), Net::activation(phi)])
+    };
+    let end = Net::global_average_pool().then(Net::readout(1, Variance::ONE, Variance::ZERO));
+    let net = Net::serial([block(Activation::Relu), block(Activation::ERF), end]);
+    let batch = || Batch::grid(x.view()).unwrap().with_graphs(Graphs::Sparse(&edges));
+    let expected = crate::Analytic::new(net.clone()).unwrap().symmetric(batch(), Which::Both).unwrap();
+    let (program, ends) = Program::of_net(&net, batch()).unwrap();
+    let [nngp, ntk] = KernelLimit::new(program).unwrap().kernels_of(&ends).unwrap();
+    for (found, expected) in [(nngp, expected.nngp.unwrap()), (ntk, expected.ntk.unwrap())] {
+        let worst = (&found - &expected).iter().fold(0.0f64, |a, b| a.max(b.abs()));
+        assert!(worst < 1e-9, "{found} for {expected}");
+    }
+}
+
+#[test]
+fn many_heads_have_the_closed_form_of_linear_attention_and_the_kernels_of_nets() {
+    use networks::{Shares, attention_of_heads};
+    use ntk_core::{Activation, Attention, Batch, KernelFn, Layer, LogitScaling, Net, Variance, Which};
+    let (k, w) = (gram(), Weights { rates: Rates::Variance, ..weights(1.4, 0.8, 0.0) });
+    let theta = Array2::from_shape_fn((5, 5), |(i, j)| k[[i, j]] * (0.5 + k[[i, j]]));
+    let program = attention_of_heads(Shares::Identity, &w, &k, &theta, &LENGTHS, Readout::Last).unwrap();
+    let kernels = KernelLimit::new(program).unwrap().kernels().unwrap();
+    // κ = σ² K̃_ab Σ K̃², Θ = 4κ + σ² (Θ̃_ab Σ K̃² + 2 K̃_ab Σ Θ̃ K̃), sums over the tokens of both sequences.
+    let exact = |a: usize, b: usize, first: std::ops::Range<usize>, second: std::ops::Range<usize>| {
+        let scale = 1.4 * 0.8 * 0.8;
+        let over = |f: &dyn Fn(usize, usize) -> f64| -> f64 {
+            first.clone().flat_map(|c| second.clone().map(move |d| (c, d))).map(|(c, d)| f(c, d)).sum()
+        };
+        let squares = over(&|c, d| k[[c, d]].powi(2));
+        let mixed = over(&|c, d| k[[c, d]] * theta[[c, d]]);
+        let nngp = scale * k[[a, b]] * squares;
+        [nngp, 4.0 * nngp + scale * (theta[[a, b]] * squares + 2.0 * k[[a, b]] * mixed)]
+    };
+    let all = [exact(2, 2, 0..3, 0..3), exact(2, 4, 0..3, 3..5), exact(4, 4, 3..5, 3..5)];
+    for (kernel, which) in kernels.iter().zip(0..) {
+        assert_close(kernel, all.map(|pair| pair[which]), 1e-10);
+    }
+    // Softmax: the limit of the layer of a network, by other integrals.
+    let x = ndarray::array![[[1.0, 0.3], [-0.4, 0.9]], [[0.2, -1.1], [0.8, 0.5]]];
+    let variance = |v| Variance::new(v).unwrap();
+    let attention = Attention {
+        query_variance: variance(0.8),
+        key_variance: variance(0.8),
+        value_variance: variance(1.4),
+        scaling: LogitScaling::InverseRoot,
+        ..Attention::default()
+    };
+    let net = Net::layer(Layer::Attention(Box::new(attention)))
+        .then(Net::global_average_pool())
+        .then(Net::activation(Activation::Monomial { degree: 1 }));
+    let batch = Batch::grid(x.view()).unwrap();
+    let expected = crate::Analytic::new(net).unwrap().symmetric(batch, Which::Both).unwrap();
+    let flat = x.to_shape((4, 2)).unwrap().to_owned();
+    let gram = flat.dot(&flat.t()) / 2.0;
+    let none = Array2::zeros((4, 4));
+    let program = attention_of_heads(Shares::Softmax, &w, &gram, &none, &[2, 2], Readout::Average).unwrap();
+    let options = ParticleOptions { particles: 1 << 18, ..ParticleOptions::default() };
+    let found = ParticleLimit::new(program, options).unwrap().forward_tangents().unwrap();
+    for (found, expected) in found.iter().zip([expected.nngp.unwrap(), expected.ntk.unwrap()]) {
+        for (found, expected) in found.iter().zip(&expected) {
+            let apart = (found.value - expected).abs();
+            assert!(apart < 4.0 * found.error + 2e-3 * expected.abs().max(0.1), "{found:?} for {expected}");
         }
     }
 }

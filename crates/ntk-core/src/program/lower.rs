@@ -3,10 +3,10 @@
 use ndarray::{Array1, Array2};
 
 use super::networks::layer_norm;
-use super::{Builder, Error, Expr, Program, VectorId};
+use super::{Builder, Error, Expr, MatrixId, Program, VectorId};
 use crate::{
-    Affine, Axes, AxisMap, AxisTaps, Batch, ConvKind, Grid, Groups, Layer, Net, NetKind, Parameterization,
-    Width,
+    Affine, Attention, Axes, AxisMap, AxisTaps, Batch, ConvKind, Grid, Groups, Layer, LogitScaling, Net,
+    NetKind, Parameterization, Weighting, Width,
 };
 
 /// What stands at a position: numbers of the input, or a vector of the program.
@@ -29,9 +29,10 @@ struct State {
 impl Program {
     /// The program of a network on samples: all samples together, and the vector that each of them ends in.
     ///
-    /// Covered are dense layers, convolutions of every kind, pooling, index, resize and linear maps of positions, flatten,
-    /// layer norms of the channels, activations that are expressions, sums, products and concatenations, in NTK
-    /// parameterization. Fixed widths count as wide. The last layer must be affine.
+    /// Covered are dense layers, convolutions of every kind, pooling, index, resize and linear maps of positions, sums over
+    /// the edges of graphs, flatten, layer norms of the channels, attention with logits over d, activations that are
+    /// expressions, sums, products and concatenations, in NTK parameterization. Fixed widths count as wide. The last layer
+    /// must be affine. Attention with logits over √d is [`networks::attention_of_heads`](super::networks::attention_of_heads).
     ///
     /// ```
     /// use ndarray::array;
@@ -52,7 +53,6 @@ impl Program {
         net.output_shape(&x.shape().map_err(wrong)?).map_err(wrong)?;
         for (given, layer) in [
             (x.token_ids().is_some(), "an embedding of tokens"),
-            (x.graphs().is_some(), "a graph"),
             (x.lengths().is_some(), "a sample of its own length"),
         ] {
             if given {
@@ -64,7 +64,8 @@ impl Program {
             let at = |p: usize| Value::Input(row.slice(ndarray::s![p * d..(p + 1) * d]).to_owned());
             (0..positions).map(|p| vec![(d as f64, at(p))]).collect()
         };
-        let mut lowering = Lowering { p: Builder::new(), layers: 0 };
+        let graphs = x.graphs().map(|graphs| (0..x.len()).map(|sample| graphs.edges(sample)).collect());
+        let mut lowering = Lowering { p: Builder::new(), layers: 0, graphs };
         let start =
             State { grid: x.positions(), samples: x.values().rows().into_iter().map(sample).collect() };
         let end = lowering.net(net, start)?;
@@ -84,6 +85,8 @@ struct Lowering {
     p: Builder,
     /// Affine layers so far, for names.
     layers: usize,
+    /// The edges of each sample.
+    graphs: Option<Vec<Vec<(usize, usize, f64)>>>,
 }
 
 fn uncovered(layer: &Layer) -> Error {
@@ -149,7 +152,7 @@ impl Lowering {
         let wrong = |e: crate::Error| Error::Net { reason: e.to_string() };
         if let Some(maps) = layer.axis_maps(&state.grid).map_err(wrong)? {
             let grid = layer.output_shape(&state.grid.into()).map_err(wrong)?.positions();
-            return self.mapped(&AxisMap::product(&maps), grid, &state);
+            return self.mapped(&[AxisMap::product(&maps)], grid, &state);
         }
         match layer {
             Layer::Dense { width, affine } => {
@@ -171,6 +174,21 @@ impl Lowering {
                 let joined = |sample: Vec<Parts>| vec![sample.into_iter().flatten().collect::<Parts>()];
                 Ok(State { grid: Grid::VECTOR, samples: state.samples.into_iter().map(joined).collect() })
             }
+            Layer::Aggregate { axis } => {
+                let graphs = self.graphs.clone().unwrap_or_default();
+                let sides = state.grid.sides();
+                let map = |edges: &Vec<(usize, usize, f64)>| {
+                    let mut axes: Vec<AxisMap> = sides.iter().map(|&side| AxisMap::identity(side)).collect();
+                    axes[*axis].rows = vec![Vec::new(); sides[*axis]];
+                    for &(from, to, weight) in edges {
+                        axes[*axis].rows[to].push((from, weight));
+                    }
+                    AxisMap::product(&axes)
+                };
+                let maps: Vec<AxisMap> = graphs.iter().map(map).collect();
+                self.mapped(&maps, state.grid, &state)
+            }
+            Layer::Attention(attention) => self.attention(layer, attention, state),
             Layer::Activation(phi) => {
                 let f = Expr::activation(phi).ok_or_else(|| uncovered(layer))?;
                 self.each(layer, state, |p, x| p.apply(f.clone(), &[x]))
@@ -203,10 +221,10 @@ impl Lowering {
         Ok(state)
     }
 
-    /// A linear map of positions.
-    fn mapped(&mut self, map: &AxisMap, grid: Grid, state: &State) -> Result<State, Error> {
+    /// A linear map of positions: one for all samples, or one for each.
+    fn mapped(&mut self, maps: &[AxisMap], grid: Grid, state: &State) -> Result<State, Error> {
         let mut samples = Vec::new();
-        for sample in &state.samples {
+        for (sample, map) in state.samples.iter().zip(maps.iter().cycle()) {
             let mut all = Vec::new();
             for row in &map.rows {
                 let mut parts = Parts::new();
@@ -243,6 +261,73 @@ impl Lowering {
             samples.push(all);
         }
         Ok(State { grid, samples })
+    }
+
+    /// Attention whose logits tend to constants: queries are keys up to their scales.
+    fn attention(&mut self, layer: &Layer, attention: &Attention, state: State) -> Result<State, Error> {
+        if attention.scaling != LogitScaling::InverseDimension || attention.position.is_some() {
+            return Err(uncovered(layer));
+        }
+        let name = self.layers;
+        self.layers += 1;
+        let rate = attention.rate.get();
+        let [query, key, value, output] = [
+            attention.query_variance,
+            attention.key_variance,
+            attention.value_variance,
+            attention.output_variance,
+        ]
+        .map(|variance| variance.get());
+        // One matrix makes queries and keys: their product has σ_Q σ_K. Its gradient is that of constants, 0.
+        let k = self.p.matrix(&format!("K{name}"), (query * key).sqrt())?;
+        let v = self.p.matrix_with(&format!("V{name}"), value, rate * value)?;
+        let o = self.p.matrix_with(&format!("O{name}"), output, rate * output)?;
+        let bias = attention.bias.get();
+        let one = |value: f64| Array2::from_elem((1, 1), value);
+        let bias = match bias > 0.0 {
+            true => {
+                Some(self.p.inputs(&[&format!("b{name}")], &[0.0], one(bias), Some(one(rate * bias)))?[0])
+            }
+            false => None,
+        };
+        let mut samples = Vec::new();
+        for sample in &state.samples {
+            let mut product = |w: MatrixId| -> Result<Vec<VectorId>, Error> {
+                let one = |parts: &Parts| match parts[..] {
+                    [(_, Value::Vector(x))] => self.p.matmul(w, x),
+                    _ => Err(uncovered(layer)),
+                };
+                sample.iter().map(one).collect()
+            };
+            let (keys, values) = (product(k)?, product(v)?);
+            let mut out = Vec::new();
+            for (i, &query) in keys.iter().enumerate() {
+                let seen: Vec<usize> =
+                    (0..keys.len()).filter(|&j| attention.mask.allows(&state.grid, i, j)).collect();
+                let logits = seen
+                    .iter()
+                    .map(|&j| self.p.moment(Expr::arg(0) * Expr::arg(1), &[query, keys[j]], &[]))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let share = |j: usize| match attention.weighting {
+                    Weighting::Softmax => {
+                        let others = (0..seen.len()).map(|l| (Expr::param(l) - Expr::param(j)).exp());
+                        Expr::sum(others).power(-1.0)
+                    }
+                    Weighting::Identity => Expr::param(j),
+                    Weighting::Abs => Expr::param(j).relu() + (Expr::param(j) * -1.0).relu(),
+                    Weighting::Relu => Expr::param(j).relu(),
+                };
+                let sum = Expr::sum((0..seen.len()).map(|j| share(j) * Expr::arg(j)));
+                let read: Vec<VectorId> = seen.iter().map(|&j| values[j]).collect();
+                let read = self.p.apply_with(sum, &read, &logits)?;
+                let mut terms = vec![(1.0, self.p.matmul(o, read)?)];
+                terms.extend(bias.map(|b| (1.0, b)));
+                let Width::Hidden(ratio) = attention.width else { return Err(uncovered(layer)) };
+                out.push(vec![(ratio, Value::Vector(self.p.combine(&terms)?))]);
+            }
+            samples.push(out);
+        }
+        Ok(State { grid: state.grid, samples })
     }
 
     /// σ_w/√(fan-in) Σ over taps and parts of W x, plus a bias. `taps[tap][output]` is the position read, none for padding.

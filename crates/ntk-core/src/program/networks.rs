@@ -5,6 +5,7 @@
 
 mod cells;
 mod grids;
+mod heads;
 mod layers;
 mod perceptrons;
 mod transformers;
@@ -15,6 +16,7 @@ use super::{Builder, Error, Expr, MatrixId, VectorId};
 
 pub use cells::{gru, lstm, rnn};
 pub use grids::{convolution, graph_convolution};
+pub use heads::{Shares, attention_of_heads};
 pub use layers::{attention, batch_norm, layer_norm};
 pub use perceptrons::{autoencoder, mlp, residual, residual_tied};
 pub use transformers::{Transformer, transformer};
@@ -132,7 +134,7 @@ impl<'a> Writer<'a> {
 }
 
 /// Rows of tokens, sample by sample.
-fn split(tokens: Vec<VectorId>, lengths: &[usize]) -> Result<Vec<Vec<VectorId>>, Error> {
+fn split<T>(tokens: Vec<T>, lengths: &[usize]) -> Result<Vec<Vec<T>>, Error> {
     let total: usize = lengths.iter().sum();
     if total != tokens.len() || lengths.contains(&0) {
         let reason =
