@@ -49,6 +49,28 @@ pub enum Error {
         /// Its value: the variance left of coordinate `pivot` given those before it.
         value: f64,
     },
+    /// A direction along which a quadratic form does not rise.
+    #[error(
+        "the operator or its preconditioner is not positive definite: ⟨p, A p⟩/⟨p, p⟩ = {curvature:e} at step {step}; add a ridge"
+    )]
+    Indefinite {
+        /// Which step, from 1.
+        step: usize,
+        /// ⟨p, A p⟩/⟨p, p⟩.
+        curvature: f64,
+    },
+    /// Conjugate gradients that did not reach their tolerance.
+    #[error(
+        "after {steps} steps the residual is {residual:e} of the right-hand side, more than {tolerance:e}: allow more steps, use a preconditioner of higher rank, or add a ridge"
+    )]
+    Unsolved {
+        /// Steps made.
+        steps: usize,
+        /// The largest ‖b − A x‖/‖b‖ that was left.
+        residual: f64,
+        /// The tolerance asked for.
+        tolerance: f64,
+    },
     /// The eigenvalue iteration did not end, which needs extreme entries.
     #[error(
         "the eigenvalue iteration did not converge: rescale the matrix, whose largest entry is {largest:e}"

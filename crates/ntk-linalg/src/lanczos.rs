@@ -8,11 +8,11 @@ mod tridiagonal;
 use ndarray::Array1;
 
 pub use density::{Moment, SpectralDensity};
-pub use probe::Probe;
+pub(crate) use probe::Source;
+pub use probe::{Probe, normals};
 pub use ritz::Ritz;
 
 use crate::Error;
-use probe::Source;
 
 /// ⟨u, A v⟩ and ⟨v, A u⟩ may differ by this much of the largest ‖A v‖: room for products in single precision.
 const ASYMMETRY: f64 = 1e-4;

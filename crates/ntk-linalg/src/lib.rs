@@ -5,8 +5,10 @@
 //! * [`Symmetric`]: a matrix checked once; what every factorization takes.
 //! * [`Cholesky`]: factor a positive definite matrix once, solve many times; log-determinant.
 //! * [`SymmetricEigen`]: eigenvalues in ascending order with orthonormal eigenvectors; rank, condition number.
+//! * [`ConjugateGradients`]: solutions by products alone, with residual bounds; [`LowRank`] makes preconditioners
+//!   (pivoted Cholesky, Nyström), [`MixedCholesky`] one in single precision.
 //! * [`Lanczos`], [`SpectralDensity`]: extreme eigenvalues and the spectral density of an operator given by products.
-//! * [`product`]: A · B on all cores.
+//! * [`product`]: A · B on all cores; [`normals`]: standard normal numbers from a seed.
 //! * [`kernel_distance`], [`target_alignment`], [`centered_alignment`], [`effective_rank`] and others: how kernels
 //!   compare with each other and with labels.
 //!
@@ -16,9 +18,12 @@
 mod alignment;
 mod bridge;
 mod cholesky;
+mod conjugate;
 mod eigen;
 mod error;
 mod lanczos;
+mod low_rank;
+mod mixed;
 mod symmetric;
 
 pub use alignment::{
@@ -27,7 +32,10 @@ pub use alignment::{
 };
 pub use bridge::product;
 pub use cholesky::Cholesky;
+pub use conjugate::{ConjugateGradients, Preconditioner, Solution, Unpreconditioned};
 pub use eigen::{SymmetricEigen, eigenvalues};
 pub use error::Error;
-pub use lanczos::{Extreme, Lanczos, Moment, Probe, Ritz, SpectralDensity};
+pub use lanczos::{Extreme, Lanczos, Moment, Probe, Ritz, SpectralDensity, normals};
+pub use low_rank::{Landmarks, LowRank, Woodbury};
+pub use mixed::MixedCholesky;
 pub use symmetric::Symmetric;

@@ -2,7 +2,7 @@
 
 use std::f64::consts::TAU;
 
-use ndarray::Array1;
+use ndarray::{Array1, Array2};
 
 /// The law of random directions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,13 +14,27 @@ pub enum Probe {
     Gaussian,
 }
 
+/// Independent standard normal numbers from a seed, (rows, columns), the same in every run.
+///
+/// ```
+/// let draws = ntk_linalg::normals(7, (2, 3));
+/// assert_eq!(draws, ntk_linalg::normals(7, (2, 3)));
+/// assert_ne!(draws, ntk_linalg::normals(8, (2, 3)));
+/// ```
+pub fn normals(seed: u64, (rows, columns): (usize, usize)) -> Array2<f64> {
+    // Seeds that differ by one step of the generator would give shifted sequences: one word goes between them.
+    let mut source = Source::new(seed);
+    let mut source = Source::new(source.word());
+    Array2::from_shape_simple_fn((rows, columns), || source.normal())
+}
+
 /// The generator SplitMix64 (Steele et al. 2014).
-pub(super) struct Source {
+pub(crate) struct Source {
     state: u64,
 }
 
 impl Source {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Source { state: seed }
     }
 
@@ -33,8 +47,13 @@ impl Source {
     }
 
     /// A number in (0, 1], so that its logarithm is finite.
-    fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         ((self.word() >> 11) + 1) as f64 / (1u64 << 53) as f64
+    }
+
+    /// A standard normal number, by the transform of Box and Muller.
+    fn normal(&mut self) -> f64 {
+        (-2.0 * self.unit().ln()).sqrt() * (TAU * self.unit()).cos()
     }
 
     /// A vector of p numbers, not normalized.
@@ -43,9 +62,7 @@ impl Source {
             Probe::Rademacher => {
                 Array1::from_shape_simple_fn(p, || if self.word() >> 63 == 0 { 1.0 } else { -1.0 })
             }
-            Probe::Gaussian => Array1::from_shape_simple_fn(p, || {
-                (-2.0 * self.unit().ln()).sqrt() * (TAU * self.unit()).cos()
-            }),
+            Probe::Gaussian => Array1::from_shape_simple_fn(p, || self.normal()),
         }
     }
 }
