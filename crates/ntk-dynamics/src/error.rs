@@ -111,6 +111,22 @@ pub enum Error {
         /// The number given.
         value: f64,
     },
+    /// An option out of its domain.
+    #[error("{option} = {value} is out of its domain ({domain})")]
+    Setting {
+        /// The option's name.
+        option: &'static str,
+        /// The number given.
+        value: f64,
+        /// What is allowed.
+        domain: &'static str,
+    },
+    /// A basis of too many walks.
+    #[error("a basis of more than {largest} walks: shorten them, or use Basis::Lazy, which needs no bound")]
+    Walks {
+        /// The most there may be.
+        largest: usize,
+    },
     /// Infinitely many steps of a descent that does not converge.
     #[error(
         "descent does not converge: the learning rate {rate} must be below {maximal}, at which the stiffest mode stops to decay"

@@ -9,6 +9,7 @@
 //! * [`Ensemble`]: mean and covariance of infinitely many networks, trained whole (NTK) or in the readout (NNGP).
 //! * [`Posterior`]: kernel ridge regression and Gaussian-process posterior, by Cholesky.
 //! * [`regression_error`], [`Spectrum::target_shares`]: what a kernel, frozen at any time, has learned of the targets.
+//! * [`deep_linear`]: networks that learn features at infinite width, where no kernel stays as it was.
 //! * [`Time`], [`Steps`], [`LearningRate`], [`LossScale`], [`Momentum`], [`Ridge`]: quantities that are easy to
 //!   confuse, as types.
 //!
@@ -16,6 +17,7 @@
 //! alike (Θ ⊗ I); one of N·k rows, sample by sample and output by output within a sample, is taken as it is.
 
 mod alignment;
+pub mod deep_linear;
 mod descent;
 mod ensemble;
 mod error;
