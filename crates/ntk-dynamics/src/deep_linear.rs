@@ -36,7 +36,6 @@ mod flow;
 mod law;
 mod lazy;
 mod limit;
-mod neurons;
 mod observe;
 mod one_input;
 mod operators;

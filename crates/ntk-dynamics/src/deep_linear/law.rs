@@ -1,8 +1,8 @@
 //! The law of the weights of a wide network at one time of its training, and draws from it.
 
 use ndarray::{Array2, ArrayView2, s};
+use ntk_linalg::normals;
 
-use super::neurons::features;
 use super::vector::columns;
 use super::weights::Weights;
 use crate::Error;
@@ -90,8 +90,8 @@ impl WeightLaw {
 
     /// W_`layer`, `layer` = 1, …, q, between `rows` neurons of that layer and `columns` of the one before.
     ///
-    /// The neurons are those that the other samplers draw from the same seed, so that rows of U and V and entries of W
-    /// are joint.
+    /// The neurons are those that the other samplers, and laws at other times, draw from the same seed if as many are
+    /// asked for, so that rows of U and V and entries of W are joint.
     ///
     /// # Errors
     /// [`Error::Setting`] for a layer without W.
@@ -110,6 +110,14 @@ impl WeightLaw {
         let right = features(seed, layer - 1, columns, g.ncols());
         Ok(left.dot(g).dot(&right.t()))
     }
+}
+
+/// Features of so many neurons of a layer, (count, coordinates); more coordinates, as of a later time, leave the others
+/// as they are.
+fn features(seed: u64, layer: usize, count: usize, coordinates: usize) -> Array2<f64> {
+    // Seeds of layers are as far apart as steps of SplitMix64, which no two small seeds are.
+    let seed = seed.wrapping_add((layer as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    normals(seed, (coordinates, count)).reversed_axes()
 }
 
 /// XᵀX′; coordinates that one of the two does not know are zero there.
