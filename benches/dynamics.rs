@@ -1,4 +1,4 @@
-//! Training in function space: the ensemble through training.
+//! Training in function space: the ensemble through training, and cross-entropy by its differential equation.
 
 use std::time::Duration;
 
@@ -7,7 +7,9 @@ use ndarray::{Array2, s};
 use ntk_analytic::Analytic;
 use ntk_bench::record::Unit;
 use ntk_core::{Activation, KernelBlock, KernelFn, Net, Variance, Which};
-use ntk_dynamics::{Ensemble, GradientFlow, Gram, LearningRate, LossScale, Ridge, Spectrum, Time};
+use ntk_dynamics::{
+    CrossEntropy, Ensemble, FunctionSpace, GradientFlow, Gram, LearningRate, LossScale, Ridge, Spectrum, Time,
+};
 
 /// Features of the inputs.
 const FEATURES: usize = 64;
@@ -66,6 +68,30 @@ fn ensemble(c: &mut Criterion) {
     });
 }
 
+/// Cross-entropy to t = 10⁴ at the default tolerance, labels without structure.
+fn cross_entropy(c: &mut Criterion) {
+    let (n, classes) = (1000, 10);
+    let gram = Gram::new(kernels(n).1).expect("symmetric");
+    let labels =
+        Array2::from_shape_fn(
+            (n, classes),
+            |(i, class)| {
+                if (i * i + i / 7) % classes == class { 1.0 } else { 0.0 }
+            },
+        );
+    let (initial, times) = (Array2::zeros((n, classes)), [Time::Finite(1e4)]);
+    let rate = LearningRate::new(1.0).expect("a rate");
+    let solve = || {
+        let flow = FunctionSpace::flow(&gram, Ridge::None, CrossEntropy, rate, LossScale::MeanN);
+        flow.expect("a positive kernel").fit(labels.view(), initial.view(), &times).expect("a finite time")
+    };
+    // Each evaluation is one product of the kernel with n · k numbers.
+    let evaluations = solve().work.evaluations as f64;
+    let id = format!("cross_entropy_n{n}_classes{classes}_t1e4_s");
+    state(&id, evaluations * (n * n * classes) as f64);
+    c.bench_function(&id, |b| b.iter(solve));
+}
+
 fn config() -> Criterion {
     Criterion::default()
         .sample_size(10)
@@ -74,5 +100,5 @@ fn config() -> Criterion {
         .without_plots()
 }
 
-criterion_group!(name = dynamics; config = config(); targets = ensemble);
+criterion_group!(name = dynamics; config = config(); targets = ensemble, cross_entropy);
 criterion_main!(dynamics);

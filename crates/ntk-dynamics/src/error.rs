@@ -127,6 +127,50 @@ pub enum Error {
         /// The most there may be.
         largest: usize,
     },
+    /// Times that go back.
+    #[error("times must ascend, but time {index} is {after} after {before}: sort them")]
+    Unordered {
+        /// Position of the first time below the one before it.
+        index: usize,
+        /// The time before.
+        before: f64,
+        /// That time.
+        after: f64,
+    },
+    /// Not a tolerance.
+    #[error(
+        "tolerances are finite, at least 0, and one of them at least 1e-14, not {relative:e} and {absolute:e}"
+    )]
+    Tolerance {
+        /// The relative one.
+        relative: f64,
+        /// The absolute one.
+        absolute: f64,
+    },
+    /// An integration that has used up its steps.
+    #[error(
+        "the differential equation is at time {time:.3e} with a summed loss of {loss:.3e} after {steps} steps: allow more steps or a larger tolerance; the limit of infinite time exists only where the loss has a minimum, so cross-entropy on separable labels needs a finite time"
+    )]
+    Unfinished {
+        /// Steps taken, rejected ones included.
+        steps: u64,
+        /// Where the integration is.
+        time: f64,
+        /// Σ ℓ there, not scaled.
+        loss: f64,
+    },
+    /// A loss that was not reached.
+    #[error(
+        "the loss is {loss:e} at time {time:.3e} and has not come down to {level:e}: ask for a higher loss or a longer time"
+    )]
+    NotReached {
+        /// What was asked for.
+        level: f64,
+        /// What was reached.
+        loss: f64,
+        /// When.
+        time: f64,
+    },
     /// Infinitely many steps of a descent that does not converge.
     #[error(
         "descent does not converge: the learning rate {rate} must be below {maximal}, at which the stiffest mode stops to decay"

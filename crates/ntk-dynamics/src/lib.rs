@@ -1,4 +1,5 @@
-//! Training of wide networks in function space: what a linearized network computes after t steps, in closed form.
+//! Training of wide networks in function space: what a linearized network computes after t steps, in closed form where
+//! there is one.
 //!
 //! Depend on this crate if you have kernel matrices, from anywhere, and ask what training does with them. It knows
 //! kernels only as matrices: a train kernel enters as a [`Gram`], once checked, and is factored once.
@@ -6,6 +7,8 @@
 //! * [`Spectrum`]: the eigensystem of a Gram matrix; largest stable and optimal learning rates.
 //! * [`GradientFlow`], [`Descent`], [`MomentumFlow`]: the ways to train under squared loss; [`Training::fit`] with
 //!   targets and initial outputs gives a [`Trajectory`], to be asked at any time, infinity included.
+//! * [`FunctionSpace`]: the same in continuous time under any [`Loss`], by its differential equation: [`CrossEntropy`],
+//!   [`Logistic`], [`Huber`], [`SquaredHinge`], [`SmoothHinge`] or one of yours, with events and a [`Tolerance`].
 //! * [`Ensemble`]: mean and covariance of infinitely many networks, trained whole (NTK) or in the readout (NNGP).
 //! * [`Posterior`]: kernel ridge regression and Gaussian-process posterior, by Cholesky.
 //! * [`regression_error`], [`Spectrum::target_shares`]: what a kernel, frozen at any time, has learned of the targets.
@@ -23,8 +26,11 @@ mod ensemble;
 mod error;
 mod fit;
 mod flow;
+mod function_space;
 mod gram;
 mod layout;
+mod loss;
+mod ode;
 mod posterior;
 mod spectrum;
 mod time;
@@ -43,7 +49,10 @@ pub use ensemble::{Ensemble, TestPoints};
 pub use error::Error;
 pub use fit::fit;
 pub use flow::{Flow, GradientFlow, HeavyBallFlow, MomentumFlow};
+pub use function_space::{FunctionSpace, Snapshot, Solution};
 pub use gram::Gram;
+pub use loss::{CrossEntropy, Huber, Logistic, Loss, SmoothHinge, Squared, SquaredHinge};
+pub use ode::{Tolerance, Work};
 pub use posterior::Posterior;
 pub use spectrum::Spectrum;
 pub use time::{Steps, Time};

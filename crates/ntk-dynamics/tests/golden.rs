@@ -5,8 +5,8 @@
 use ndarray::{Array2, ArrayD, Dimension};
 use ntk_core::KernelBlock;
 use ntk_dynamics::{
-    Ensemble, Error, GradientFlow, Gram, LearningRate, LossScale, Momentum, MomentumFlow, Ridge, Spectrum,
-    Time,
+    CrossEntropy, Ensemble, Error, FunctionSpace, GradientFlow, Gram, LearningRate, LossScale, Momentum,
+    MomentumFlow, Ridge, Spectrum, Time,
 };
 use ntk_testkit::golden::{self, Array, Tally};
 use serde::Deserialize;
@@ -66,6 +66,8 @@ struct Gaussian {
 struct RunCase {
     learning_rate: f64,
     momentum: Option<f64>,
+    /// Of cross-entropy: the class of each sample.
+    labels: Option<Vec<usize>>,
     t: Option<f64>,
     fx_train: Array,
     fx_test: Array,
@@ -141,6 +143,23 @@ fn run(d: &Dynamics, case: &RunCase) -> Result<f64, Error> {
     Ok(compare(&train, &case.fx_train.0, zero).max(compare(&test, &case.fx_test.0, zero)))
 }
 
+/// Train and test outputs of one network under softmax cross-entropy, which has no closed form.
+fn cross_entropy(d: &Dynamics, case: &RunCase) -> Result<f64, Error> {
+    let matrix = |array: &Array| -> Array2<f64> { array.matrix().unwrap() };
+    let gram = Gram::new(matrix(&d.k_train_train.ntk))?;
+    let eta = rate(case.learning_rate)?;
+    let flow = FunctionSpace::flow(&gram, Ridge::None, CrossEntropy, eta, LossScale::MeanNK)?;
+    let (f0, f0_test) = (matrix(&d.fx_train_0), matrix(&d.fx_test_0));
+    let mut y = Array2::zeros(f0.dim());
+    for (sample, &label) in case.labels.iter().flatten().enumerate() {
+        y[[sample, label]] = 1.0;
+    }
+    let run = flow.fit(y.view(), f0.view(), &[time(case.t)])?;
+    let test = run.snapshots[0].test(matrix(&d.k_test_train.ntk).view(), f0_test.view())?;
+    let zero = golden::largest(&d.fx_train_0.0);
+    Ok(compare(&run.snapshots[0].train, &case.fx_train.0, zero).max(compare(&test, &case.fx_test.0, zero)))
+}
+
 #[test]
 fn dynamics() {
     let d = golden::read::<File>("dynamics.json").unwrap().dynamics;
@@ -171,8 +190,7 @@ fn dynamics() {
     };
     count("max_learning_rate_gd".to_owned(), maximal(), CLOSED_FORM);
     for case in &d.cross_entropy {
-        let name = format!("cross_entropy t={}", shown(case.t));
-        tally.unsupported(&name, &"cross-entropy has no closed form and needs an integrator");
+        count(format!("cross_entropy t={}", shown(case.t)), cross_entropy(&d, case), INTEGRATED);
     }
     tally.finish();
 }
