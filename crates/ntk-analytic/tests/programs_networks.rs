@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
 
 use ndarray::{Array2, array};
+use ntk_analytic::Analytic;
 use ntk_analytic::program::{KernelLimit, LinearLimit, ParticleLimit, ParticleOptions};
 use ntk_core::program::networks::{self, Rates, Readout, Weights};
 use ntk_core::program::{
     Builder, Estimate, Expr, Function, Interpretation, Program, ScalarGradients, tangent_kernel,
 };
+use ntk_core::{KernelFn, Which};
 use ntk_empirical::FiniteProgram;
+use ntk_testkit::strategies;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -39,6 +42,12 @@ fn distance(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
     worst.fold(0.0, f64::max)
 }
 
+fn jumps(f: &Expr) -> bool {
+    let mut found = false;
+    f.visit(&mut |part| found |= matches!(part, Expr::Apply(Function::Step, _)));
+    found
+}
+
 /// No bias at all: the rates are the variances.
 fn weights(weight: f64, input: f64) -> Weights {
     Weights { weight, input, bias: 0.0, readout: 1.2, rates: Rates::Variance }
@@ -56,6 +65,53 @@ fn odd() -> impl Strategy<Value = Expr> {
 
 fn any_phi() -> impl Strategy<Value = Expr> {
     prop_oneof![odd(), Just(Expr::arg(0).relu()), Just(Expr::arg(0).sigmoid())]
+}
+
+proptest! {
+    #![proptest_config(cases(12))]
+
+    #[test]
+    fn nets_and_their_programs_have_the_same_kernels(net in strategies::analytic_net(), x in strategies::gaussian_inputs()) {
+        let (program, ends) = match Program::of_net(&net, (&x).into()) {
+            Ok(lowered) => lowered,
+            // Activations that are not expressions.
+            Err(ntk_core::program::Error::Uncovered { .. }) => return Ok(()),
+            Err(error) => return Err(TestCaseError::fail(error.to_string())),
+        };
+        // A kink halves the digits of correlations near ±1, and a jump does so once more: these have laws of their own.
+        prop_assume!(program.vectors().all(|x| match program.vector(x) {
+            ntk_core::program::VectorOp::Nonlin { f, .. } => !jumps(f),
+            _ => true,
+        }));
+        let expected = Analytic::new(net.clone()).unwrap().symmetric((&x).into(), Which::Both).unwrap();
+        let [nngp, ntk] = kernel(&program).kernels_of(&ends).unwrap();
+        for (found, expected) in [(nngp, expected.nngp.unwrap()), (ntk, expected.ntk.unwrap())] {
+            let apart = distance(&found, &expected);
+            prop_assert!(apart < 1e-7, "{net}: {apart:e}: {found} for {expected}");
+        }
+    }
+
+    #[test]
+    fn derivatives_in_covariances_are_those_of_price_and_stein(
+        phi in any_phi(), a in 0.3..2.0f64, b in 0.3..2.0f64, rho in -0.8..0.8f64,
+    ) {
+        let c = rho * (a * b).sqrt();
+        let mean = |c: f64, f: Expr| {
+            let mut p = Builder::new();
+            let u = p.inputs(&["u", "v"], &[0.0, 0.0], array![[a, c], [c, b]], None).unwrap();
+            kernel(&p.finish()).mean(&f, &u, &[]).unwrap().value
+        };
+        let at = |f: &Expr, i: usize| f.substitute(&[Expr::arg(i)], &[]);
+        let slope = phi.derivative(0);
+        // ∂/∂c E φ(u)φ(v) = E φ′(u)φ′(v), and E u φ(u) = a E φ′(u).
+        let step = 1e-4;
+        let product = || at(&phi, 0) * at(&phi, 1);
+        let difference = (mean(c + step, product()) - mean(c - step, product())) / (2.0 * step);
+        let price = mean(c, at(&slope, 0) * at(&slope, 1));
+        prop_assert!((difference - price).abs() < 1e-6, "{difference} for {price}");
+        let (stein, moment) = (a * mean(c, at(&slope, 0)), mean(c, Expr::arg(0) * at(&phi, 0)));
+        prop_assert!((stein - moment).abs() < 1e-10, "{stein} for {moment}");
+    }
 }
 
 proptest! {

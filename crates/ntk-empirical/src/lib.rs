@@ -15,7 +15,7 @@
 //! * [`Assembly`], [`LayerRecursion`], [`ScalarFunction`]: Hessian against gradient, the transition to linearity.
 //! * [`Model`], [`Autograd`]: any candle model, by candle's reverse mode; [`load_weights`] for its safetensors.
 //! * [`Attribution`], [`Trak`], [`Projection`]: which training samples made a prediction what it is.
-//! * [`FiniteProgram`]: one draw of a tensor program.
+//! * [`FiniteProgram`], [`DeviceProgram`]: one draw of a tensor program.
 //! * [`Rules`]: what custom names mean at finite width.
 //!
 //! ```
@@ -86,7 +86,7 @@ pub use lower::{Lowering, Mode};
 pub use monte_carlo::{Estimate, MonteCarlo};
 pub use ntk::{LayerPlan, Ntk, NtkMethod, NtkOptions, NtkPart, NtkPlan};
 pub use parameters::Parameters;
-pub use program::FiniteProgram;
+pub use program::{DeviceProgram, FiniteProgram};
 pub use rules::{LayerRule, Rules};
 pub use second_order::{Coordinates, Operator, Quadratic};
 pub use train::{Step, TrainOptions, Trained};

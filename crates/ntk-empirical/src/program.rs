@@ -1,5 +1,7 @@
 //! A draw of a tensor program at finite width: what its limit is the limit of.
 
+mod device;
+
 use ndarray::{Array1, Array2};
 use ntk_core::program::{
     Estimate, Expr, Interpretation, Line, MatrixId, Program, ScalarId, ScalarOp, VectorId, VectorOp,
@@ -8,7 +10,9 @@ use ntk_core::program::{
 use crate::Error;
 use crate::draw::Stream;
 
-/// A program with its random matrices and inputs drawn at width n, in f64 on the CPU.
+pub use device::DeviceProgram;
+
+/// A program with its random matrices and inputs drawn at width n, in f64 on the CPU; elsewhere it is a [`DeviceProgram`].
 ///
 /// Matrices are drawn when they are first used and never transposed in memory: 8 · rows · columns bytes each, and 8n a
 /// vector. The same seed gives the same matrices in every program that names them alike.
@@ -82,7 +86,7 @@ impl FiniteProgram {
         }
         for line in program.lines() {
             match line {
-                Line::Inputs(group) => draw.inputs(&program, *group, seed),
+                Line::Inputs(group) => draw.vectors.extend(drawn_inputs(&program, *group, n, seed)),
                 Line::Vector(id) => {
                     let x = draw.vector(&program, *id, seed);
                     if let Some(x) = x {
@@ -139,25 +143,6 @@ impl FiniteProgram {
         self.program.outputs().iter().map(|output| output.parts.iter().map(part).sum::<f64>()).collect()
     }
 
-    fn inputs(&mut self, program: &Program, group: usize, seed: u64) {
-        let inputs = &program.inputs()[group];
-        let n = width(self.n, program.ratio(inputs.vectors[0]));
-        // One stream for each input, so that a group of more inputs begins with the same numbers.
-        let noise: Vec<Array1<f64>> = inputs
-            .vectors
-            .iter()
-            .map(|&x| Array1::from_vec(Stream::new(seed, program.name(x)).normals(n)))
-            .collect();
-        let factor = factor(&inputs.covariance);
-        for (mean, row) in inputs.mean.iter().zip(factor.rows()) {
-            let mut x = Array1::from_elem(n, *mean);
-            for (l, noise) in row.iter().zip(&noise) {
-                x.scaled_add(*l, noise);
-            }
-            self.vectors.push(x);
-        }
-    }
-
     fn vector(&mut self, program: &Program, id: VectorId, seed: u64) -> Option<Array1<f64>> {
         let ratio = program.ratio(id);
         Some(match program.vector(id) {
@@ -176,14 +161,8 @@ impl FiniteProgram {
             }
             VectorOp::MatMul { matrix, transposed, vector } => {
                 let n = self.n;
-                let w = self.matrices[matrix.index()].get_or_insert_with(|| {
-                    let [rows, columns] = program.matrix_ratios(*matrix).map(|ratio| width(n, ratio));
-                    let input = &program.matrices()[matrix.index()];
-                    let scale = (input.variance / columns as f64).sqrt();
-                    let numbers = Stream::new(seed, &input.name).normals(rows * columns);
-                    let numbers = numbers.into_iter().map(|z| scale * z).collect();
-                    Array2::from_shape_vec((rows, columns), numbers).unwrap_or_default()
-                });
+                let w = self.matrices[matrix.index()]
+                    .get_or_insert_with(|| drawn_matrix(program, *matrix, n, seed));
                 let x = &self.vectors[vector.index()];
                 if *transposed { w.t().dot(x) } else { w.dot(x) }
             }
@@ -227,6 +206,37 @@ impl Interpretation for FiniteProgram {
         let (x, y) = (&self.vectors[x.index()], &self.vectors[y.index()]);
         Ok(Estimate::exact(x.dot(y) / x.len() as f64))
     }
+}
+
+/// The vectors of a group of inputs at width n.
+fn drawn_inputs(program: &Program, group: usize, n: usize, seed: u64) -> Vec<Array1<f64>> {
+    let inputs = &program.inputs()[group];
+    let n = width(n, program.ratio(inputs.vectors[0]));
+    // One stream for each input, so that a group of more inputs begins with the same numbers.
+    let noise: Vec<Array1<f64>> = inputs
+        .vectors
+        .iter()
+        .map(|&x| Array1::from_vec(Stream::new(seed, program.name(x)).normals(n)))
+        .collect();
+    let factor = factor(&inputs.covariance);
+    let vector = |(mean, row): (&f64, ndarray::ArrayView1<'_, f64>)| {
+        let mut x = Array1::from_elem(n, *mean);
+        for (l, noise) in row.iter().zip(&noise) {
+            x.scaled_add(*l, noise);
+        }
+        x
+    };
+    inputs.mean.iter().zip(factor.rows()).map(vector).collect()
+}
+
+/// A matrix at width n.
+fn drawn_matrix(program: &Program, w: MatrixId, n: usize, seed: u64) -> Array2<f64> {
+    let [rows, columns] = program.matrix_ratios(w).map(|ratio| width(n, ratio));
+    let input = &program.matrices()[w.index()];
+    let scale = (input.variance / columns as f64).sqrt();
+    let numbers = Stream::new(seed, &input.name).normals(rows * columns);
+    let numbers = numbers.into_iter().map(|z| scale * z).collect();
+    Array2::from_shape_vec((rows, columns), numbers).unwrap_or_default()
 }
 
 fn width(n: usize, ratio: f64) -> usize {

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
 
 use ndarray::{Array2, array};
-use ntk_analytic::program::{KernelLimit, ParticleLimit, ParticleOptions};
+use ntk_analytic::program::{KernelLimit, LinearLimit, ParticleLimit, ParticleOptions};
 use ntk_core::program::networks::{self, Rates, Readout, Weights};
-use ntk_core::program::{Expr, Interpretation, MatrixId, Program, ScalarGradients, tangent_kernel};
-use ntk_empirical::{Error, FiniteProgram};
+use ntk_core::program::{Expr, Function, Interpretation, MatrixId, Program, ScalarGradients, tangent_kernel};
+use ntk_empirical::candle_core::{DType, Device};
+use ntk_empirical::{DeviceProgram, Error, FiniteProgram};
 
 const WEIGHTS: Weights = Weights { weight: 1.3, input: 0.8, bias: 0.2, readout: 1.0, rates: Rates::Unit };
 
@@ -160,4 +161,58 @@ fn draws_are_reproduced_and_refused() {
     let draw = FiniteProgram::draw(program, 20, 1).unwrap();
     assert_eq!(draw.width(), 20);
     assert!(draw.program().vectors().len() > 10);
+}
+
+#[test]
+fn draws_on_devices_have_the_same_numbers() {
+    let x = || Expr::arg(0);
+    let functions = [Function::Step, Function::Softplus, Function::Sin, Function::Cos, Function::Sigmoid];
+    let phi = Expr::sum(functions.map(|f| Expr::apply(f, x()))) + x().erf().power(3.0);
+    let program = networks::gru(&phi, &x().sigmoid(), &WEIGHTS, &gram(), &[3, 2], Readout::Last).unwrap();
+    let transformer = networks::Transformer { depth: 1, causal: true, tied: true, epsilon: 1e-2 };
+    let attentive = networks::transformer(&transformer, &x().relu(), &WEIGHTS, &gram(), &[3, 2]).unwrap();
+    for program in [program, attentive] {
+        let (backward, gradients) = program.with_backward(ScalarGradients::Exact).unwrap();
+        let here = FiniteProgram::draw(backward.clone(), 24, 5).unwrap();
+        let here = tangent_kernel(&here, &gradients).unwrap().ntk.mapv(|x| x.value);
+        for (dtype, tolerance) in [(DType::F64, 1e-9), (DType::F32, 1e-4)] {
+            let there = DeviceProgram::draw(backward.clone(), 24, 5, &Device::Cpu, dtype).unwrap();
+            let there = tangent_kernel(&there, &gradients).unwrap().ntk.mapv(|x| x.value);
+            let worst = (&there - &here).iter().fold(0.0f64, |m, v| m.max(v.abs()));
+            assert!(worst < tolerance * here[[0, 0]], "{dtype:?}: {there} for {here}");
+        }
+    }
+    let none = DeviceProgram::draw(rnn(), 0, 1, &Device::Cpu, DType::F64);
+    assert!(matches!(none, Err(Error::Setting { .. })));
+}
+
+#[test]
+fn traces_of_powers_are_near_their_limits() {
+    // A of n/2 × n, entries N(0, 1/n): the polynomials of Narayana at ½, and their recursion.
+    let mut p = ntk_core::program::Builder::new();
+    let (v, w) = (p.input("v", 0.0, 1.0).unwrap(), p.matrix("A", 1.0).unwrap());
+    p.dimension(v, "m", 0.5).unwrap();
+    let mut all = vec![v];
+    for k in 0..4 {
+        let y = p.matmul_transposed(w, all[k]).unwrap();
+        if k == 0 {
+            p.dimension(y, "n", 1.0).unwrap();
+        }
+        all.push(p.matmul(w, y).unwrap());
+    }
+    let program = p.finish();
+    let limit = LinearLimit::new(program.clone()).unwrap();
+    let moment = |k: usize| limit.inner(v, all[k]).unwrap().value;
+    for s in 2..=4 {
+        let convolution: f64 = (1..=s - 2).map(|r| moment(r) * moment(s - 1 - r)).sum();
+        assert!((moment(s) - 1.5 * moment(s - 1) - 0.5 * convolution).abs() < 1e-12);
+    }
+    let draws: Vec<FiniteProgram> =
+        (0..16).map(|seed| FiniteProgram::draw(program.clone(), 1000, seed).unwrap()).collect();
+    for k in 1..=4 {
+        let found: Vec<f64> = draws.iter().map(|draw| draw.inner(v, all[k]).unwrap().value).collect();
+        let mean = found.iter().sum::<f64>() / 16.0;
+        let error = (found.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 15.0 / 16.0).sqrt();
+        assert!((mean - moment(k)).abs() < 4.0 * error + 5e-3 * moment(k), "{k}: {mean} ± {error}");
+    }
 }

@@ -367,3 +367,24 @@ fn many_heads_have_the_closed_form_of_linear_attention_and_the_kernels_of_nets()
         }
     }
 }
+
+#[test]
+fn attention_without_logits_averages() {
+    // At infinite temperature, and with 1/n logits of independent queries and keys: κ = σ² mean K̃.
+    use networks::{Shares, attention_of_heads};
+    let (k, w) = (gram(), Weights { rates: Rates::Variance, ..weights(1.4, 1e-9, 0.0) });
+    let none = Array2::zeros((5, 5));
+    let program = attention_of_heads(Shares::Softmax, &w, &k, &none, &LENGTHS, Readout::Last).unwrap();
+    let options = ParticleOptions { particles: 1 << 16, ..ParticleOptions::default() };
+    let [nngp, _] = ParticleLimit::new(program, options).unwrap().forward_tangents().unwrap();
+    let mean = |a: std::ops::Range<usize>, b: std::ops::Range<usize>| {
+        1.4 * a.clone().flat_map(|i| b.clone().map(move |j| (i, j))).map(|(i, j)| gram()[[i, j]]).sum::<f64>()
+            / (a.len() * b.len()) as f64
+    };
+    for ((i, j), exact) in
+        [((0, 0), mean(0..3, 0..3)), ((0, 1), mean(0..3, 3..5)), ((1, 1), mean(3..5, 3..5))]
+    {
+        let found = nngp[[i, j]];
+        assert!((found.value - exact).abs() < 4.0 * found.error, "{found:?} for {exact}");
+    }
+}

@@ -8,6 +8,9 @@ use crate::nodes::{Nodes, SHIFTS};
 /// Beyond this many standard deviations nothing of a function of polynomial growth is left.
 const REACH: f64 = 8.7;
 
+/// Half the length of a panel of polynomials for a Gaussian step of width 1.
+const STEP: f64 = 0.9;
+
 /// Largest number of nodes of one shift.
 const MOST: usize = 1 << 12;
 
@@ -89,11 +92,15 @@ impl<'a> Problem<'a> {
     }
 
     fn plane(&self, rule: &Rule) -> f64 {
-        // Where two kinks cross, or one stands upright.
+        // Where two kinks cross, one stands upright, or one is so steep that the line beside it sees a step of its width.
         let mut breaks = Vec::new();
         for (k, (a, c)) in self.kinks.iter().enumerate() {
-            if a[1].abs() <= 1e-14 * a[0].abs() {
+            let width = (a[1] / a[0]).abs();
+            if width <= 1e-14 {
                 breaks.push(-c / a[0]);
+            } else if width * STEP < self.panel {
+                let panels = (REACH / STEP).ceil() as i32;
+                breaks.extend((-panels..=panels).map(|k| -c / a[0] + STEP * width * f64::from(k)));
             }
             for (b, d) in &self.kinks[..k] {
                 let determinant = a[0] * b[1] - a[1] * b[0];
@@ -208,6 +215,28 @@ mod tests {
         let expected =
             ((1.0 - rho * rho).sqrt() + (std::f64::consts::PI - rho.acos()) * rho) / std::f64::consts::TAU;
         assert!((relu.value - expected).abs() < 1e-13 && relu.error < 1e-12, "{relu:?}");
+        // Nearly parallel, with four steps: by the line along one variable, Φ of the other given it.
+        let step = |e: Expr| Expr::apply(Function::Step, e);
+        let inside = |i: usize| step(Expr::arg(i) + 1.0) - step(Expr::arg(i) - 1.0);
+        for apart in [1e-2, 1e-4, 1e-6, 1e-9] {
+            let found = value(&(inside(0) * inside(1)), &array![[1.0, 1.0 - apart], [1.0 - apart, 1.0]]);
+            let nodes = 2000;
+            let slope = |r: f64| {
+                let (plus, minus) = ((-1.0 / (1.0 + r)).exp(), (-1.0 / (1.0 - r)).exp());
+                2.0 * (plus - minus) / (std::f64::consts::TAU * (1.0 - r * r).sqrt())
+            };
+            // dP/dρ by Price, in r = 1 − s² from ρ to 1.
+            let s = apart.sqrt();
+            let lost: f64 = (0..nodes)
+                .map(|k| s * (f64::from(k) + 0.5) / f64::from(nodes))
+                .map(|t| slope(1.0 - t * t) * 2.0 * t * s / f64::from(nodes))
+                .sum();
+            let exact = libm::erf(0.5f64.sqrt()) - lost;
+            assert!(
+                (found.value - exact).abs() < 1e-8 * apart.sqrt().max(1e-4),
+                "{apart}: {found:?} {exact}"
+            );
+        }
         // A variable and its double: one dimension.
         let twice = value(&(x.relu() * (y - 1.0).relu()), &array![[1.0, 2.0], [2.0, 4.0]]);
         let exact = |z: f64| 2.0 * (-0.5 * z * z).exp() / std::f64::consts::TAU.sqrt();
