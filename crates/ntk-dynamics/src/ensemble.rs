@@ -6,7 +6,7 @@ use ntk_linalg::product;
 
 use crate::layout::{Layout, check, check_vector};
 use crate::training::Modes;
-use crate::{Error, Gram, Law, Training};
+use crate::{Error, Gaussian, Gram, Law, Training};
 
 /// Mean and covariance over random initializations of the outputs after training; each output alike.
 ///
@@ -172,6 +172,18 @@ impl<L: Law> TestPoints<'_, L> {
         let (left, right) = self.correction(at)?;
         let correction = product(left.view(), right.t())?;
         finite(&test_test + &symmetrized(correction))
+    }
+
+    /// The ensemble at test points as a law to draw from: outputs of networks trained from independent initializations.
+    /// `test_test`: K(x, x′), (M, M).
+    ///
+    /// # Errors
+    /// Those of [`TestPoints::covariance`] and [`Gaussian::new`].
+    pub fn gaussian(&self, at: L::At, test_test: ArrayView2<'_, f64>) -> Result<Gaussian, Error> {
+        let covariance = self.covariance(at, test_test)?;
+        // What is left of the prior may be rounding altogether: the prior is the scale.
+        let scale = test_test.diag().fold(0.0, |m: f64, v| m.max(v.abs()));
+        Gaussian::with_scale(self.mean(at)?.view(), covariance, scale)
     }
 
     /// Variances of the test outputs, M of them. `test_test`: the diagonal K(x, x), M numbers.

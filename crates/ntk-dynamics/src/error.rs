@@ -181,6 +181,28 @@ pub enum Error {
         /// The bound 2(1 + β)/λ_max in the units of the loss.
         maximal: f64,
     },
+    /// A class label without a column of scores.
+    #[error("sample {sample} has label {label}, but there are {classes} classes, counted from 0")]
+    Label {
+        /// The first such sample.
+        sample: usize,
+        /// Its label.
+        label: usize,
+        /// Number of classes.
+        classes: usize,
+    },
+    /// Scores that no finite temperature fits.
+    #[error(
+        "the likelihood of the labels has no maximum at a temperature above 0 and finite, but rises towards {limit}: the scores get {correct} of {samples} samples right; fit on held-out samples, leave-one-out predictions for example"
+    )]
+    NoTemperature {
+        /// 0 if the scores are right wherever they differ, infinity if they say nothing of the labels.
+        limit: f64,
+        /// Samples whose label has the largest score.
+        correct: usize,
+        /// All samples.
+        samples: usize,
+    },
     /// Finitely many steps of an unstable descent, beyond the largest number.
     #[error("the outputs overflow: ask for fewer steps, or lower the learning rate")]
     Overflow,

@@ -47,9 +47,18 @@ impl Layout {
         if !values.iter().all(|v| v.is_finite()) {
             return Err(Error::Overflow);
         }
+        Ok(self.split(values))
+    }
+
+    /// A result, (m, k) or (m·k, 1), as outputs (m, k).
+    pub(crate) fn split(self, values: Array2<f64>) -> Array2<f64> {
         let samples = if self.full { values.nrows() / self.outputs } else { values.nrows() };
-        let (rows, columns) = (samples, self.outputs);
-        Ok(reshape(values, rows, columns))
+        reshape(values, samples, self.outputs)
+    }
+
+    /// Kernel rows of one sample.
+    pub(crate) fn rows_each(self) -> usize {
+        self.rows(1)
     }
 
     fn reshaped(self, values: Array2<f64>, samples: usize) -> Array2<f64> {

@@ -4,7 +4,7 @@ use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use ntk_linalg::{Cholesky, product};
 
 use crate::layout::{Layout, check, check_vector};
-use crate::{Error, Gram, Ridge, Spectrum};
+use crate::{Error, Gaussian, Gram, Ridge, Spectrum};
 
 /// The posterior of a Gaussian process with prior covariance K, given targets with noise of variance ρ (the ridge).
 ///
@@ -47,15 +47,7 @@ impl Posterior {
     pub fn new(gram: &Gram, ridge: Ridge, targets: ArrayView2<'_, f64>) -> Result<Self, Error> {
         let layout = Layout::new(gram.len(), targets.dim())?;
         let targets = layout.flat("targets", targets, layout.samples)?;
-        let shift = ridge.absolute(gram.symmetric().trace(), gram.len())?;
-        let cholesky = match Cholesky::new(gram.symmetric().shifted(shift)?) {
-            Err(ntk_linalg::Error::NotPositiveDefinite { .. }) => {
-                let spectrum = Spectrum::new(gram, ridge)?;
-                let (rank, n, condition) = (spectrum.rank(), spectrum.len(), spectrum.condition());
-                return Err(Error::Singular { rank, n, condition });
-            }
-            outcome => outcome?,
-        };
+        let (cholesky, _) = factored(gram, ridge)?;
         let dual = cholesky.solve(targets.view())?;
         Ok(Posterior { cholesky, layout, dual })
     }
@@ -101,6 +93,55 @@ impl Posterior {
         Ok((&test_test - &explained).mapv_into(|v| v.max(0.0)))
     }
 
+    /// The posterior at test points as a law to draw from. `test_train`: K(x, X), (M, n); `test_test`: K(x, x′).
+    ///
+    /// Of the function itself; [`Gaussian::with_noise`] of the ridge ρ makes it the law of new targets.
+    ///
+    /// # Errors
+    /// Those of [`Posterior::covariance`] and [`Gaussian::new`].
+    pub fn gaussian(
+        &self,
+        test_train: ArrayView2<'_, f64>,
+        test_test: ArrayView2<'_, f64>,
+    ) -> Result<Gaussian, Error> {
+        let covariance = self.covariance(test_train, test_test)?;
+        // What is left of the prior may be rounding altogether: the prior is the scale.
+        let scale = test_test.diag().fold(0.0, |m: f64, v| m.max(v.abs()));
+        Gaussian::with_scale(self.mean(test_train)?.view(), covariance, scale)
+    }
+
+    /// A function drawn from the prior, corrected by what the data say: a draw from the posterior at test points, (M, k).
+    ///
+    /// f(x) + K(x, X)(K + ρI)⁻¹ (Y − f(X) − ε), Matheron's rule, for f drawn from the prior and ε of variance ρ. One
+    /// function may be drawn at many test points in parts, in O(M n k), with no covariance between them formed; and
+    /// f may be a finite network, whose readout is then as if trained from there to the end.
+    ///
+    /// # Shapes
+    /// `test_train`: K(x, X), (M, n); `train`: f(X), (N, k); `test`: f(x), (M, k); `noise`: ε, (N, k).
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::NonFinite`], [`Error::Overflow`].
+    ///
+    /// # Source
+    /// \[wilson2020efficiently\], eq. (10).
+    pub fn pathwise(
+        &self,
+        test_train: ArrayView2<'_, f64>,
+        train: ArrayView2<'_, f64>,
+        test: ArrayView2<'_, f64>,
+        noise: ArrayView2<'_, f64>,
+    ) -> Result<Array2<f64>, Error> {
+        self.check(test_train)?;
+        let samples = self.layout.samples;
+        check("noise", noise, (samples, self.layout.outputs))?;
+        let prior = self.layout.flat("prior outputs at train points", train, samples)?;
+        let points = test_train.nrows() / self.layout.rows_each();
+        check("prior outputs at test points", test, (points, self.layout.outputs))?;
+        let noise = self.layout.flat("noise", noise, samples)?;
+        let change = &self.dual - &self.cholesky.solve((prior + noise).view())?;
+        Ok(self.layout.outputs(product(test_train, change.view())?)? + test)
+    }
+
     /// The coefficients (K + ρI)⁻¹ Y, (N, k).
     ///
     /// # Errors
@@ -117,5 +158,18 @@ impl Posterior {
     fn check(&self, test_train: ArrayView2<'_, f64>) -> Result<(), Error> {
         let rows = self.layout.whole(test_train.nrows());
         check("the test-train kernel", test_train, (rows, self.cholesky.len()))
+    }
+}
+
+/// The factor of K + ρI, and ρ.
+pub(crate) fn factored(gram: &Gram, ridge: Ridge) -> Result<(Cholesky, f64), Error> {
+    let shift = ridge.absolute(gram.symmetric().trace(), gram.len())?;
+    match Cholesky::new(gram.symmetric().shifted(shift)?) {
+        Err(ntk_linalg::Error::NotPositiveDefinite { .. }) => {
+            let spectrum = Spectrum::new(gram, ridge)?;
+            let (rank, n, condition) = (spectrum.rank(), spectrum.len(), spectrum.condition());
+            Err(Error::Singular { rank, n, condition })
+        }
+        outcome => Ok((outcome?, shift)),
     }
 }

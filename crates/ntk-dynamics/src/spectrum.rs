@@ -6,7 +6,7 @@ use ndarray::{Array1, Array2, ArrayView1, ArrayView2, s};
 use ntk_linalg::{SymmetricEigen, product};
 
 use crate::layout::Layout;
-use crate::{Error, Gram, LossScale, Momentum, Ridge};
+use crate::{Error, Gram, LearningRate, LossScale, Momentum, Ridge};
 
 /// A negative eigenvalue is rounding, of the kernel's provider perhaps, down to this multiple of the largest.
 const NOISE: f64 = 1e-8;
@@ -126,6 +126,21 @@ impl Spectrum {
         momentum: Momentum,
     ) -> Result<f64, Error> {
         Ok(2.0 * (1.0 + momentum.get()) * self.divisor(scale, targets)? / self.largest())
+    }
+
+    /// The time 1/(η λ) in which gradient flow shrinks the residual along each mode by e, ascending in λ, in units of
+    /// the loss scale; targets are (N, k). Infinite for modes of eigenvalue zero, which do not move.
+    ///
+    /// # Errors
+    /// [`Error::Targets`] if targets of that shape do not fit.
+    pub fn time_scales(
+        &self,
+        rate: LearningRate,
+        scale: LossScale,
+        targets: (usize, usize),
+    ) -> Result<Array1<f64>, Error> {
+        let divisor = self.divisor(scale, targets)?;
+        Ok(self.values.mapv(|value| divisor / (rate.get() * value)))
     }
 
     fn divisor(&self, scale: LossScale, targets: (usize, usize)) -> Result<f64, Error> {

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use faer::MatRef;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt::factor::{LltError, cholesky_in_place, cholesky_in_place_scratch};
+use faer::linalg::cholesky::llt::inverse::{inverse as inverse_lower, inverse_scratch};
 use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_upper_triangular_in_place};
 use ndarray::{Array2, ArrayView2};
 
@@ -84,6 +85,22 @@ impl Cholesky {
         let mut x = b.as_standard_layout().into_owned();
         solve_lower_triangular_in_place(self.lower(), mat_mut(&mut x), parallelism());
         Ok(x)
+    }
+
+    /// A⁻¹, (n, n), exactly symmetric, where all of it is needed: 2 n³/3 operations and 2 n² numbers, half of which stay.
+    pub fn inverse(&self) -> Array2<f64> {
+        let n = self.len();
+        let mut inverse = Array2::zeros((n, n));
+        let mut memory = MemBuffer::new(inverse_scratch::<f64>(n, parallelism()));
+        // By columns: what faer writes into its lower triangle is the upper one of the array.
+        let out = mat_mut(&mut inverse).transpose_mut();
+        inverse_lower(out, self.lower(), parallelism(), MemStack::new(&mut memory));
+        for i in 0..n {
+            for j in 0..i {
+                inverse[[i, j]] = inverse[[j, i]];
+            }
+        }
+        inverse
     }
 
     /// ln det A = 2 Σᵢ ln Lᵢᵢ.

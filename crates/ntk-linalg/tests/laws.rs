@@ -77,6 +77,14 @@ proptest! {
     }
 
     #[test]
+    fn inverse_is_the_solution_for_the_identity((a, _) in definite()) {
+        let cholesky = Cholesky::new(a.clone()).unwrap();
+        let (inverse, solved) = (cholesky.inverse(), cholesky.solve(Array2::eye(a.len()).view()).unwrap());
+        prop_assert!(largest(&(&inverse - &solved)) < 1e-13 * a.len() as f64 * largest(&solved));
+        prop_assert_eq!(inverse.t(), inverse.view());
+    }
+
+    #[test]
     fn log_determinant_is_the_sum_of_log_eigenvalues((a, _) in definite()) {
         let sum: f64 = eigenvalues(&a).unwrap().iter().map(|v| v.ln()).sum();
         prop_assert!((Cholesky::new(a.clone()).unwrap().log_determinant() - sum).abs() < 1e-12 * a.len() as f64);
