@@ -21,7 +21,7 @@ const MODES: usize = 300;
 /// λᵢ = i^−1.5 and vᵢ = ±1/i on Gaussian features.
 fn problem() -> (Array1<f64>, Array1<f64>) {
     let rank = |i: usize| (i + 1) as f64;
-    let sign = |i: usize| if i % 3 == 0 { -1.0 } else { 1.0 };
+    let sign = |i: usize| if i.is_multiple_of(3) { -1.0 } else { 1.0 };
     (
         Array1::from_shape_fn(MODES, |i| rank(i).powf(-1.5)),
         Array1::from_shape_fn(MODES, |i| sign(i) / rank(i)),
