@@ -7,6 +7,9 @@
 //! * [`Spectrum`]: the eigensystem of a Gram matrix; largest stable and optimal learning rates.
 //! * [`GradientFlow`], [`Descent`], [`MomentumFlow`]: the ways to train under squared loss; [`Training::fit`] with
 //!   targets and initial outputs gives a [`Trajectory`], to be asked at any time, infinity included.
+//! * [`ScheduledDescent`]: steps with Nesterov's momentum, a [`Schedule`] and [`WeightDecay`].
+//! * [`StochasticDescent`]: exact mean and covariance of mini-batches drawn with replacement.
+//! * [`Trajectory::curve`], [`side_by_side`]: when to stop, and what the continuous limit leaves out.
 //! * [`FunctionSpace`]: the same in continuous time under any [`Loss`], by its differential equation: [`CrossEntropy`],
 //!   [`Logistic`], [`Huber`], [`SquaredHinge`], [`SmoothHinge`] or one of yours, with events and a [`Tolerance`].
 //! * [`Ensemble`]: mean and covariance of infinitely many networks, trained whole (NTK) or in the readout (NNGP).
@@ -27,6 +30,8 @@
 
 mod alignment;
 mod calibration;
+mod curve;
+mod decay;
 pub mod deep_linear;
 mod descent;
 mod eigenlearning;
@@ -45,7 +50,10 @@ mod loss;
 mod ode;
 mod operator;
 mod posterior;
+mod schedule;
+mod scheme;
 mod spectrum;
+mod stochastic;
 mod temperature;
 mod time;
 mod training;
@@ -60,6 +68,8 @@ pub use ntk_linalg::{
 
 pub use alignment::regression_error;
 pub use calibration::Calibration;
+pub use curve::{Curve, CurvePoint, SideBySide, side_by_side};
+pub use decay::ShrinkingTrajectory;
 pub use descent::{Descent, HeavyBall};
 pub use eigenlearning::{Eigenlearning, Generalization, TargetMode};
 pub use ensemble::{Ensemble, TestPoints};
@@ -76,9 +86,12 @@ pub use loss::{CrossEntropy, Huber, Logistic, Loss, SmoothHinge, Squared, Square
 pub use ode::{Tolerance, Work};
 pub use operator::{KernelOperator, RowTiles};
 pub use posterior::Posterior;
+pub use schedule::Schedule;
+pub use scheme::{Method, ScheduledDescent, Scheme};
 pub use spectrum::Spectrum;
+pub use stochastic::{Moments, StochasticDescent};
 pub use temperature::{Temperature, one_hot};
 pub use time::{Steps, Time};
 pub use training::{Law, Mode, Training};
 pub use trajectory::Trajectory;
-pub use units::{LearningRate, LossScale, Momentum, Ridge};
+pub use units::{LearningRate, LossScale, Momentum, Ridge, WeightDecay};

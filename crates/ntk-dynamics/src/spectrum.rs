@@ -6,7 +6,7 @@ use ndarray::{Array1, Array2, ArrayView1, ArrayView2, s};
 use ntk_linalg::{SymmetricEigen, product};
 
 use crate::layout::Layout;
-use crate::{Error, Gram, LearningRate, LossScale, Momentum, Ridge};
+use crate::{Error, Gram, LearningRate, LossScale, Method, Momentum, Ridge};
 
 /// A negative eigenvalue is rounding, of the kernel's provider perhaps, down to this multiple of the largest.
 const NOISE: f64 = 1e-8;
@@ -141,6 +141,21 @@ impl Spectrum {
     ) -> Result<Array1<f64>, Error> {
         let divisor = self.divisor(scale, targets)?;
         Ok(self.values.mapv(|value| divisor / (rate.get() * value)))
+    }
+
+    /// The learning rate from which each mode does not converge, in the order of the eigenvalues (descending in rate), in
+    /// units of the loss scale: the modes below η diverge at the rate η. Infinite for zero modes.
+    ///
+    /// # Errors
+    /// [`Error::Targets`] if targets of that shape do not fit.
+    pub fn divergence_rates(
+        &self,
+        scale: LossScale,
+        targets: (usize, usize),
+        method: Method,
+    ) -> Result<Array1<f64>, Error> {
+        let unit = method.bound() * self.divisor(scale, targets)?;
+        Ok(self.values.mapv(|value| unit / value))
     }
 
     fn divisor(&self, scale: LossScale, targets: (usize, usize)) -> Result<f64, Error> {

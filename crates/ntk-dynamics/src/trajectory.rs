@@ -4,7 +4,7 @@ use ndarray::{Array1, Array2, ArrayView2, Axis};
 use ntk_linalg::product;
 
 use crate::layout::{Layout, check};
-use crate::{Error, Law, Training};
+use crate::{Curve, CurvePoint, Error, Law, Training};
 
 /// Training of one network with its targets and initial outputs: every question is answered in O(n² k).
 #[derive(Clone, Debug)]
@@ -85,6 +85,38 @@ impl<L: Law> Trajectory<L> {
         let squares: f64 = self.scaled(&modes.residual).iter().map(|r| r * r).sum();
         let loss = 0.5 * squares / self.training.scale.divisor(self.layout.samples, self.layout.outputs);
         if loss.is_finite() { Ok(loss) } else { Err(Error::Overflow) }
+    }
+
+    /// Train and test loss at these times, ½ Σ (f − Y)²/scale each over its own samples; test outputs cost M n k
+    /// operations a time, and M n² once.
+    ///
+    /// # Shapes
+    /// `test_train`: Θ(x, X), (M, n); `initial`: f₀(x), `targets`: y(x), (M, k) each.
+    ///
+    /// # Errors
+    /// Those of [`Trajectory::test`].
+    pub fn curve(
+        &self,
+        times: &[L::At],
+        test_train: ArrayView2<'_, f64>,
+        initial: ArrayView2<'_, f64>,
+        targets: ArrayView2<'_, f64>,
+    ) -> Result<Curve<L::At>, Error> {
+        let samples = initial.nrows();
+        let initial = self.layout.flat("initial test outputs", initial, samples)?;
+        let targets = self.layout.flat("test targets", targets, samples)?;
+        check("the test-train kernel", test_train, (initial.nrows(), self.initial.nrows()))?;
+        self.training.spectrum.check_range(test_train)?;
+        let rotated = product(test_train, self.training.spectrum.eigenvectors())?;
+        let (left, divisor) = (initial - targets, self.training.scale.divisor(samples, self.layout.outputs));
+        let point = |&at: &L::At| {
+            let gain = self.training.modes(self.layout, at)?.gain;
+            let residual = &left + &product(rotated.view(), self.scaled(&gain).view())?;
+            let test = 0.5 * residual.iter().map(|r| r * r).sum::<f64>() / divisor;
+            let train = self.loss(at)?;
+            if test.is_finite() { Ok(CurvePoint { at, train, test }) } else { Err(Error::Overflow) }
+        };
+        Ok(Curve { points: times.iter().map(point).collect::<Result<_, _>>()? })
     }
 
     fn coefficients(&self, at: L::At) -> Result<Array2<f64>, Error> {

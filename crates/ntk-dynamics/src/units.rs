@@ -71,6 +71,33 @@ impl Momentum {
     }
 }
 
+/// The coefficient μ ≥ 0 of the penalty ½ μ |θ − θ₀|² or ½ μ |θ|², in units of the loss as scaled: each step shrinks
+/// by 1 − η μ.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct WeightDecay(f64);
+
+impl WeightDecay {
+    /// μ = 0.
+    pub const NONE: WeightDecay = WeightDecay(0.0);
+
+    /// μ.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] unless 0 ≤ μ < ∞.
+    pub fn new(decay: f64) -> Result<Self, Error> {
+        if decay.is_finite() && decay >= 0.0 {
+            Ok(WeightDecay(decay))
+        } else {
+            Err(Error::Setting { option: "weight decay", value: decay, domain: "finite, at least 0" })
+        }
+    }
+
+    /// μ.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
 /// What is added to the diagonal of the train kernel: Θ + ρ I, checked where it is used.
 ///
 /// In training this is one private feature of variance ρ for every train sample: train outputs include it, and so
