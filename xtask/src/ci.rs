@@ -4,11 +4,11 @@ use std::env;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use xshell::cmd;
 
 use crate::project::Project;
-use crate::{codegen, docs, flags, reproduce, tidy};
+use crate::{browser, codegen, docs, flags, reproduce, tidy};
 
 enum Outcome {
     Passed,
@@ -50,7 +50,13 @@ const STEPS: &[Step] = &[
     Step { name: "examples", run: examples },
     Step { name: "generated files", run: |p| codegen::run(p, true).map(|()| Passed) },
     Step { name: "reproduce --quick", run: reproduce_quick },
-    Step { name: "page in a browser", run: page },
+    Step {
+        name: "page in a browser",
+        run: |p| match browser::check(p, &page_directory(p).join("index.html"))? {
+            true => Ok(Passed),
+            false => Ok(LeftOut("no chromium is installed".to_owned())),
+        },
+    },
     // Last, so that its counts stand at the end of what is printed.
     Step { name: "tests", run: |p| passed(cmd!(p.shell, "cargo test --profile ci --workspace").run()) },
 ];
@@ -145,6 +151,7 @@ fn examples(project: &Project) -> anyhow::Result<Outcome> {
 fn reproduce_quick(project: &Project) -> anyhow::Result<Outcome> {
     let quick = flags::Reproduce {
         names: Vec::new(),
+        fresh: true,
         quick: true,
         full: false,
         data_dir: None,
@@ -157,40 +164,4 @@ fn reproduce_quick(project: &Project) -> anyhow::Result<Outcome> {
 
 fn page_directory(project: &Project) -> PathBuf {
     project.target.join("reproduce-quick")
-}
-
-/// The page must not be wider than a phone: a real browser measures it.
-fn page(project: &Project) -> anyhow::Result<Outcome> {
-    const WIDTH: u32 = 360;
-    let Some(browser) =
-        ["chromium", "chromium-browser", "google-chrome"].iter().find(|b| installed(project, b))
-    else {
-        return Ok(LeftOut("no chromium is installed".to_owned()));
-    };
-    let (shell, scratch) = (&project.shell, project.shell.create_temp_dir()?);
-    let page = shell.read_file(page_directory(project).join("index.html"))?;
-    // Headless windows have a least width of their own, so the phone is a frame inside one.
-    let (framed, frame) = (scratch.path().join("page.html"), scratch.path().join("frame.html"));
-    shell.write_file(&framed, page)?;
-    let measure = "onload = () => { const f = document.querySelector('iframe').contentDocument.documentElement; \
-                   document.title = `${f.scrollWidth - f.clientWidth} ${f.scrollHeight}`; }";
-    shell.write_file(
-        &frame,
-        format!("<iframe src=\"page.html\" style=\"border:0\" width={WIDTH} height=800></iframe><script>{measure}</script>"),
-    )?;
-    let user = scratch.path().join("profile");
-    let flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"];
-    let dump = cmd!(
-        shell,
-        "{browser} {flags...} --allow-file-access-from-files --user-data-dir={user} --dump-dom file://{frame}"
-    );
-    let dom = dump.ignore_stderr().read()?;
-    let title = dom.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>"));
-    let sizes =
-        title.and_then(|(title, _)| title.split_once(' ')).context("the browser did not measure the page")?;
-    let (overflow, height): (u32, u32) = (sizes.0.parse()?, sizes.1.parse()?);
-    if overflow > 0 || height < 200 {
-        bail!("the page is {overflow} pixels too wide for a screen of {WIDTH}, and {height} high");
-    }
-    Ok(Passed)
 }

@@ -24,7 +24,8 @@ pub(crate) enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// Runs experiments and renders one page of verdicts; fails if a claim fails.
+    /// Runs experiments and renders one page of verdicts; fails if a claim fails. `reproduce list` names them, `reproduce
+    /// describe NAME` says what one claims.
     Reproduce(Reproduce),
     /// Runs benchmarks and prints their numbers beside what the machine would allow.
     Bench {
@@ -42,8 +43,11 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct Reproduce {
-    /// Names of experiments; all if none is given.
+    /// Names of experiments; all if none is given. `list` and `describe` run nothing.
     pub(crate) names: Vec<String>,
+    /// Begin anew where an interrupted run of the same options and commit could go on.
+    #[arg(long)]
+    pub(crate) fresh: bool,
     /// Small sizes: shows that everything works.
     #[arg(long, conflicts_with = "full")]
     pub(crate) quick: bool,

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout)] // a program speaks to its user
 
 mod bench;
+mod browser;
 mod ci;
 mod codegen;
 mod docs;

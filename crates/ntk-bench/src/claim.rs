@@ -68,6 +68,33 @@ impl Criterion {
     }
 }
 
+impl Criterion {
+    /// The share of its allowance that a number uses: at most 1 where it holds, 0 for the best number, infinite for NaN.
+    ///
+    /// For bounds it is got/bound or bound/got, where both have one sign; else 0 or infinite.
+    pub fn used(&self, got: f64) -> f64 {
+        let share = |distance: f64, allowed: f64| if distance <= 0.0 { 0.0 } else { distance / allowed };
+        let used = match *self {
+            Criterion::Within { expected, tolerance } => share((got - expected).abs(), tolerance),
+            // A negative upper bound is passed on its far side.
+            Criterion::AtMost(bound) if bound > 0.0 => share(got, bound),
+            Criterion::AtMost(bound) if bound < 0.0 && got < 0.0 => bound / got,
+            Criterion::AtLeast(bound) if bound > 0.0 && got > 0.0 => bound / got,
+            Criterion::AtMost(_) | Criterion::AtLeast(_) if self.holds(got) => 0.0,
+            Criterion::AtMost(_) | Criterion::AtLeast(_) => f64::INFINITY,
+            Criterion::Slope { expected, tolerance, standard_error, side } => {
+                let distance = match side {
+                    Side::Both => (got - expected).abs(),
+                    Side::Above => got - expected,
+                    Side::Below => expected - got,
+                };
+                share(distance, tolerance + 3.0 * standard_error)
+            }
+        };
+        if used.is_nan() { f64::INFINITY } else { used }
+    }
+}
+
 impl std::fmt::Display for Criterion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match *self {
@@ -142,6 +169,8 @@ mod tests {
             assert!(criterion.holds(inside), "{criterion}");
             assert!(!criterion.holds(outside), "{criterion}");
             assert!(!criterion.holds(f64::NAN), "{criterion}");
+            assert!(criterion.used(inside) <= 1.0 && criterion.used(outside) > 1.0, "{criterion}");
+            assert_eq!(criterion.used(f64::NAN), f64::INFINITY);
         }
     }
 

@@ -64,6 +64,9 @@ struct Run {
     /// First seed.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Begin anew where an interrupted run of the same options and commit could go on.
+    #[arg(long)]
+    fresh: bool,
 }
 
 fn main() -> ExitCode {
@@ -108,7 +111,8 @@ fn dispatch(command: Command) -> Result<bool, Error> {
                 (_, true) => Size::Full,
                 _ => Size::Default,
             };
-            let options = Options { size, seed: run.seed, device: run.device, data_dir: run.data_dir };
+            let Run { seed, device, data_dir, fresh, .. } = run;
+            let options = Options { size, seed, device, data_dir, fresh };
             let records = runner::run(ALL, &select(ALL, &run.names)?, &options, &run.out)?;
             println!("{}", runner::render(ALL, &run.out)?.display());
             Ok(records.iter().all(runner::Record::holds))

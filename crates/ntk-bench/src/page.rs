@@ -7,6 +7,8 @@ use crate::experiment::Table;
 use crate::number::show;
 use crate::runner::Record;
 
+/// Where links to code and book lead: followed by the reader, never by the page itself.
+const REPOSITORY: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/tree/main");
 const STYLE: &str = include_str!("page/style.css");
 
 /// The page of these records.
@@ -67,6 +69,7 @@ impl Page {
             &sum,
         );
         self.push("</header>\n<section aria-labelledby=\"overview\">\n<h2 id=\"overview\">Verdicts</h2>\n");
+        self.papers(records);
         self.open_table("Claims, by experiment", &["Verdict", "Claim", "Measured", "Should be"]);
         for record in records {
             let (name, title) = (escape(&record.name), escape(&record.title));
@@ -86,11 +89,43 @@ impl Page {
         self.push("</tbody></table></div>\n</section>\n");
     }
 
+    /// One row for each paper: how many of its claims hold, and which of them is nearest to failing.
+    fn papers(&mut self, records: &[Record]) {
+        let key =
+            |source: &str| source.split_once(']').map_or(source.to_owned(), |(key, _)| format!("{key}]"));
+        let claims: Vec<(String, &Claim)> =
+            records.iter().flat_map(|r| &r.report.claims).map(|claim| (key(&claim.source), claim)).collect();
+        let mut papers: Vec<&String> = claims.iter().map(|(paper, _)| paper).collect();
+        papers.sort();
+        papers.dedup();
+        self.open_table("Claims, by source", &["Source", "Hold", "Nearest to its bound", "Allowance used"]);
+        for paper in papers {
+            let of = || claims.iter().filter(|(other, _)| other == paper).map(|(_, claim)| *claim);
+            let used = |claim: &Claim| claim.criterion.used(claim.got);
+            let held = of().filter(|claim| claim.holds).count();
+            let class = if held == of().count() { "good" } else { "bad" };
+            let Some(nearest) = of().max_by(|a, b| used(a).total_cmp(&used(b))) else { continue };
+            self.push(&format!(
+                "<tr><th scope=\"row\">{}</th><td class=\"{class} number\">{held} of {}</td><td class=\"words\">{}</td>\
+                 <td class=\"number\">{}</td></tr>\n",
+                escape(paper),
+                of().count(),
+                escape(&nearest.quantity),
+                if used(nearest).is_finite() { format!("{:.0} %", 100.0 * used(nearest)) } else { "∞".to_owned() },
+            ));
+        }
+        self.push("</tbody></table></div>\n");
+    }
+
     fn experiment(&mut self, record: &Record) {
         let name = escape(&record.name);
         self.push(&format!("<section aria-labelledby=\"{name}\">\n<h2 id=\"{name}\">"));
         self.push(&format!("{}</h2>\n", escape(&record.title)));
-        self.element("p class=\"source\"", &record.source);
+        self.push(&format!(
+            "<p class=\"source\">{}. <a href=\"{REPOSITORY}/crates/ntk-bench/src/experiments\">Code</a>, \
+             <a href=\"{REPOSITORY}/docs/src/SUMMARY.md\">book</a></p>\n",
+            escape(&record.source)
+        ));
         self.element("p", &record.claim);
         if !record.formula.is_empty() {
             self.push("<div class=\"wide\" role=\"region\" aria-label=\"Formula\" tabindex=\"0\">");

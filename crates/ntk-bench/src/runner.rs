@@ -22,6 +22,8 @@ pub struct Options {
     pub device: Device,
     /// Directory of MNIST or CIFAR-10.
     pub data_dir: Option<PathBuf>,
+    /// Begins anew where an interrupted run could go on.
+    pub fresh: bool,
 }
 
 impl Options {
@@ -90,8 +92,40 @@ impl Record {
     }
 }
 
-/// Runs experiments; after each, writes `NAME.json` and `index.html` into `out`, so that an interrupted run keeps what
-/// it had. An experiment that stops with an error is recorded with its reason, and the next one begins.
+/// A run that has not come to its end: what another one must be like to go on with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Unfinished {
+    size: Size,
+    seed: u64,
+    device: Device,
+    data_dir: Option<PathBuf>,
+    commit: String,
+    /// Experiments with a record of this run.
+    finished: Vec<String>,
+}
+
+impl Unfinished {
+    /// The interrupted run in a directory if it is one like this, else this one.
+    fn or_resumed(self, path: &Path, fresh: bool) -> Self {
+        // Changes that are not committed cannot be told apart.
+        let told = !fresh && !self.commit.ends_with('+');
+        let earlier = fs::read_to_string(path).ok().and_then(|text| serde_json::from_str(&text).ok());
+        match earlier {
+            Some(Unfinished { finished, .. })
+                if told && earlier == Some(Unfinished { finished: finished.clone(), ..self.clone() }) =>
+            {
+                Unfinished { finished, ..self }
+            }
+            _ => self,
+        }
+    }
+}
+
+/// Runs experiments one after another, each on all cores; after each, writes `NAME.json` and `index.html` into `out`. An
+/// experiment that stops with an error is recorded with its reason, and the next one begins.
+///
+/// A run that was interrupted is gone on with by one of the same options and commit in the same directory: finished
+/// experiments are kept, so that at most one is lost.
 ///
 /// `all` is the table whose earlier records in `out` the page also shows.
 ///
@@ -110,10 +144,34 @@ pub fn run(
     }
     create(out)?;
     let (machine, commit, bars) = (Machine::here(), machine::commit(), MultiProgress::new());
+    let marker = out.join("unfinished");
+    let mut run = Unfinished {
+        size: options.size,
+        seed: options.seed,
+        device: options.device,
+        data_dir: options.data_dir.clone(),
+        commit: commit.clone(),
+        finished: Vec::new(),
+    }
+    .or_resumed(&marker, options.fresh);
+    let ahead = selected.iter().filter(|e| !run.finished.iter().any(|name| name == e.name));
+    let seconds: f64 = ahead.map(|e| options.size.pick(e.seconds)).sum();
+    let time =
+        if seconds < 90.0 { format!("{seconds:.0} s") } else { format!("{:.0} minutes", seconds / 60.0) };
+    say(&bars, &format!("{} experiments, about {time} on two cores", selected.len()));
     let mut records = Vec::new();
     for (at, experiment) in selected.iter().enumerate() {
         let expected = options.size.pick(experiment.seconds);
         let (name, of) = (experiment.name, selected.len());
+        let path = out.join(format!("{name}.json"));
+        if run.finished.iter().any(|finished| finished == name)
+            && let Ok(record) = read(&path)
+        {
+            say(&bars, &format!("[{}/{of}] {name}: kept from the run that was interrupted", at + 1));
+            records.push(record);
+            continue;
+        }
+        write(&marker, &json(&run))?;
         say(&bars, &format!("[{}/{of}] {name}: expected to take {expected:.0} s", at + 1));
         machine::reset_peak_memory();
         let started = Instant::now();
@@ -145,11 +203,24 @@ pub fn run(
             report: outcome.unwrap_or_default(),
         };
         say(&bars, &summary(&record));
-        write(&out.join(format!("{name}.json")), &json(&record))?;
+        write(&path, &json(&record))?;
+        run.finished.push(name.to_owned());
+        write(&marker, &json(&run))?;
         records.push(record);
         render(all, out)?;
     }
-    Ok(records)
+    match fs::remove_file(&marker) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::File { path: marker, source })
+        }
+        _ => Ok(records),
+    }
+}
+
+fn read(path: &Path) -> Result<Record, Error> {
+    let file = |source| Error::File { path: path.to_owned(), source };
+    let text = fs::read_to_string(path).map_err(file)?;
+    serde_json::from_str(&text).map_err(|source| Error::Record { path: path.to_owned(), source })
 }
 
 /// Writes `index.html` from the records that lie in `out`, in the order of the table, and returns its path.
@@ -162,9 +233,7 @@ pub fn render(all: &[Experiment], out: &Path) -> Result<PathBuf, Error> {
     for experiment in all {
         let path = out.join(format!("{}.json", experiment.name));
         if path.exists() {
-            let text =
-                fs::read_to_string(&path).map_err(|source| Error::File { path: path.clone(), source })?;
-            records.push(serde_json::from_str(&text).map_err(|source| Error::Record { path, source })?);
+            records.push(read(&path)?);
         }
     }
     let index = out.join("index.html");
@@ -206,7 +275,7 @@ fn say(bars: &MultiProgress, line: &str) {
     }
 }
 
-fn json(record: &Record) -> String {
+fn json(record: &impl Serialize) -> String {
     // Keys are strings and every number is finite or written as text, so writing cannot fail.
     serde_json::to_string_pretty(record).unwrap_or_default() + "\n"
 }
@@ -282,6 +351,7 @@ mod tests {
                 assert!(page.contains(part), "{part}");
             }
             assert!(!page.contains("<angles>") && !page.contains("http://") && !page.contains("src="));
+            assert!(page.contains("Claims, by source") && page.contains("100 %"));
         });
     }
 
@@ -294,6 +364,50 @@ mod tests {
             assert!(page.contains("1 of 2 claims hold"));
             // In the order of the table, not of the runs.
             assert!(page.find("id=\"holds\"").unwrap() < page.find("id=\"fails\"").unwrap());
+        });
+    }
+
+    #[test]
+    fn an_interrupted_run_goes_on() {
+        in_scratch("resumed", |out| {
+            let options = Options { seed: 3, ..Options::default() };
+            let first = run(FAKES, &[&FAKES[0]], &options, out).unwrap();
+            assert!(!out.join("unfinished").exists());
+            // As if it had been killed in the second experiment.
+            let unfinished = Unfinished {
+                size: options.size,
+                seed: 3,
+                device: options.device,
+                data_dir: None,
+                commit: "0123".to_owned(),
+                finished: vec!["holds".to_owned()],
+            };
+            let path = out.join("unfinished");
+            write(&path, &json(&unfinished)).unwrap();
+            let begun = Unfinished { finished: Vec::new(), ..unfinished.clone() };
+            assert_eq!(begun.clone().or_resumed(&path, false), unfinished);
+            assert_eq!(begun.clone().or_resumed(&path, true), begun);
+            for other in [
+                Unfinished { seed: 4, ..begun.clone() },
+                Unfinished { size: Size::Quick, ..begun.clone() },
+                Unfinished { commit: "4567".to_owned(), ..begun.clone() },
+                Unfinished { data_dir: Some("data".into()), ..begun.clone() },
+            ] {
+                assert_eq!(other.clone().or_resumed(&path, false), other);
+            }
+            let changed = Unfinished { commit: "0123+".to_owned(), ..unfinished };
+            write(&path, &json(&changed)).unwrap();
+            assert!(
+                Unfinished { finished: Vec::new(), ..changed }.or_resumed(&path, false).finished.is_empty()
+            );
+            write(&path, "half a file").unwrap();
+            assert_eq!(begun.clone().or_resumed(&path, false), begun);
+            // The whole way, with the commit of this checkout, if it has no changes.
+            let here = Unfinished { commit: machine::commit(), finished: vec!["holds".to_owned()], ..begun };
+            write(&path, &json(&here)).unwrap();
+            let second = run(FAKES, &[&FAKES[0], &FAKES[1]], &options, out).unwrap();
+            assert_eq!(second[0] == first[0], !here.commit.ends_with('+'));
+            assert!(second[1].name == "fails" && !path.exists());
         });
     }
 
