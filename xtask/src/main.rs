@@ -5,6 +5,7 @@ mod bench;
 mod browser;
 mod ci;
 mod codegen;
+mod data;
 mod docs;
 mod flags;
 mod golden;
@@ -25,6 +26,9 @@ fn main() -> anyhow::Result<()> {
         Command::Codegen { check } => codegen::run(&project, check),
         Command::Reproduce(options) => reproduce::run(&project, &options),
         Command::Bench { names, json } => bench::run(&project, &names, json.as_deref()),
+        Command::Data { names, to, archive } => {
+            data::run(&project, &names, to.as_deref(), archive.as_deref())
+        }
         Command::Docs => docs::run(&project),
         Command::Golden => golden::run(&project),
     }
