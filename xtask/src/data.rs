@@ -79,7 +79,7 @@ const SETS: &[Set] = &[
         name: "uci-90",
         from: Source::Archive { sha256: "6b6a564f6f4e80987ed5644dc3f31473287ddcde128fe59025719db2a4959cc1" },
         licence: "90 sets of the UCI Machine Learning Repository, mostly CC BY 4.0; an archive of yours; 5 MB",
-        files: &[("abalone", ""), ("zoo", "")],
+        files: &[("abalone", ""), ("yeast", "")],
     },
     Set {
         name: "graphs",
