@@ -157,10 +157,20 @@ impl Analytic {
                 }
                 layer += 1;
             });
-            let one = Analytic { net: self.net.clone(), node, settings: self.settings };
+            let one = self.with_node(node);
             Ok((path, one.block(x1, x2, Which::Ntk)?.ntk.unwrap_or_default()))
         };
         paths.into_iter().enumerate().map(share).collect()
+    }
+
+    /// The network as it was resolved.
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The same settings with other numbers in the network.
+    pub(crate) fn with_node(&self, node: Node) -> Self {
+        Analytic { net: self.net.clone(), node, settings: self.settings }
     }
 
     /// The error bound that quadrature reaches in the worst activation for these inputs, relative to √(V₁₁V₂₂) and

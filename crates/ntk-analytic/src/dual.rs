@@ -23,8 +23,11 @@ mod series;
 mod table;
 mod trigonometric;
 
+pub(crate) use closed::no_moment;
 use closed::prepare_closed;
 pub use function::FunctionDual;
+pub(crate) use function::of_activation;
+pub(crate) use kinked::{Kinked, Rule};
 
 /// The covariance of a centered Gaussian pair (u, v).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -157,7 +160,7 @@ pub(crate) fn means(phi: &Activation, q: &[f64]) -> Option<Vec<f64>> {
     if let Activation::Exp { a, b } = phi {
         return Some(q.iter().map(|q| a * (0.5 * b * b * q).exp()).collect());
     }
-    let (phi, rule) = (function::of_activation(phi), kinked::Rule::new(40));
+    let (phi, rule) = (of_activation(phi), Rule::new(40));
     Some(q.iter().map(|&q| phi.mean(q, &rule)).collect())
 }
 
@@ -258,9 +261,7 @@ pub(crate) fn prepare(
         | Activation::Selu
         | Activation::HardTanh
         | Activation::HardSigmoid
-        | Activation::Relu6 => {
-            function::prepare_function(&function::of_activation(phi), name, q1, q2, tolerance)
-        }
+        | Activation::Relu6 => function::prepare_function(&of_activation(phi), name, q1, q2, tolerance),
         Activation::Custom { ref name, .. } => Err(Error::UnknownActivation { name: name.clone() }),
     }
 }

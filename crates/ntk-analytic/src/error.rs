@@ -191,4 +191,54 @@ pub enum Error {
         /// The sample.
         sample: usize,
     },
+    /// An activation that is a dual and no function.
+    #[error(
+        "{activation} is known by its dual alone: a finite network needs a function, so give FunctionDual"
+    )]
+    NoFunction {
+        /// The activation's name.
+        activation: String,
+    },
+    /// An activation that jumps, where slopes at finite width are infinite.
+    #[error(
+        "{activation} jumps at {at}, so that inputs that are close separate at an infinite rate: take a continuous activation"
+    )]
+    Discontinuous {
+        /// The activation's name.
+        activation: String,
+        /// The kink.
+        at: f64,
+    },
+    /// Variances that neither settle nor grow with depth.
+    #[error(
+        "the variance of {activation} layers neither settles nor diverges from {variance}: start elsewhere, or change the variances of weights and biases"
+    )]
+    NoFixedPoint {
+        /// The activation's name.
+        activation: String,
+        /// Where the iteration came to.
+        variance: f64,
+    },
+    /// An activation that no variances make critical.
+    #[error("no variances make {activation} critical: {reason}")]
+    NoCriticality {
+        /// The activation's name.
+        activation: String,
+        /// Why, and what to do.
+        reason: &'static str,
+    },
+    /// A kernel on a sphere that has no spectrum.
+    #[error("{reason}")]
+    Sphere {
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// A kernel that is not finite.
+    #[error("the kernel is {value} at the cosine {cosine}: give one that is finite on [-1, 1]")]
+    KernelValue {
+        /// cos θ.
+        cosine: f64,
+        /// What was found.
+        value: f64,
+    },
 }

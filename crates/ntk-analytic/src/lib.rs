@@ -23,6 +23,7 @@
 
 mod analytic;
 mod dual;
+pub mod effective;
 mod error;
 mod generated;
 mod input;
@@ -34,7 +35,9 @@ pub mod program;
 mod report;
 mod row;
 mod rules;
+mod sensitivity;
 mod spatial;
+mod sphere;
 
 pub use ntk_core;
 
@@ -43,3 +46,5 @@ pub use dual::{Cov2, Dual, DualActivation, FunctionDual, dual};
 pub use error::Error;
 pub use report::{Pairs, Plan, PlannedLayer};
 pub use rules::{LayerRule, Pair, Precision, Rules};
+pub use sensitivity::{VarianceDerivative, VarianceOf};
+pub use sphere::SphereSpectrum;

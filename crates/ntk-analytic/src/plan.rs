@@ -157,6 +157,14 @@ pub(crate) enum Trained<'a> {
 }
 
 impl Trained<'_> {
+    /// The same for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> Trained<'_> {
+        match self {
+            Trained::Affine(affine) => Trained::Affine(affine),
+            Trained::Attention(attention) => Trained::Attention(attention),
+        }
+    }
+
     /// Takes the layer out of the tangent kernel.
     pub(crate) fn freeze(self) {
         match self {

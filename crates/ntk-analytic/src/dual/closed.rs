@@ -28,7 +28,7 @@ pub(super) trait ClosedForm<const N: usize>: Send + Sync {
 pub(super) const LARGEST: f64 = 1e140;
 
 /// The error of a second moment that does not exist or overflows.
-pub(super) fn no_moment(name: &str, variance: f64) -> Error {
+pub(crate) fn no_moment(name: &str, variance: f64) -> Error {
     let reason = "it is infinite or too large; lower the variances of the layer before, or normalize";
     Error::Expectation { activation: name.to_owned(), variance, reason }
 }

@@ -63,6 +63,15 @@ impl FunctionDual {
         self
     }
 
+    /// φ, φ′ and the kinks.
+    pub(crate) fn function(&self) -> &Kinked {
+        &self.function
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn prepare(&self, q1: &[f64], q2: &[f64]) -> Result<Box<dyn Prepared>, Error> {
         prepare_function(&self.function, &self.name, q1, q2, self.tolerance)
     }
@@ -116,7 +125,7 @@ fn derivative(
 }
 
 /// A named activation as a function of which nothing is used but values, derivatives and kinks.
-pub(super) fn of_activation(phi: &Activation) -> Kinked {
+pub(crate) fn of_activation(phi: &Activation) -> Kinked {
     let (f, df) = (phi.clone(), phi.clone());
     Kinked {
         f: Arc::new(move |x| f.eval(x).unwrap_or(f64::NAN)),

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use super::piecewise;
 
 /// A real function that threads may share.
-pub(super) type Shared = Arc<dyn Fn(f64) -> f64 + Send + Sync>;
+pub(crate) type Shared = Arc<dyn Fn(f64) -> f64 + Send + Sync>;
 
 /// φ, φ′ and the points where they may not be analytic.
 #[derive(Clone)]
-pub(super) struct Kinked {
-    pub(super) f: Shared,
-    pub(super) df: Shared,
-    pub(super) kinks: Vec<f64>,
+pub(crate) struct Kinked {
+    pub(crate) f: Shared,
+    pub(crate) df: Shared,
+    pub(crate) kinks: Vec<f64>,
     /// Whether φ is linear between its kinks.
     pub(super) linear: bool,
 }
@@ -29,14 +29,14 @@ const END: f64 = 9.0;
 const PANEL: f64 = 2.5;
 
 /// The nodes of one Gauss–Legendre rule on [−1, 1], and the step of the trapezoid rule that goes with it.
-pub(super) struct Rule {
+pub(crate) struct Rule {
     nodes: Vec<(f64, f64)>,
     step: f64,
 }
 
 impl Rule {
     /// The rule of `n` nodes, by Newton's method from the asymptotic zeros of Pₙ.
-    pub(super) fn new(n: usize) -> Self {
+    pub(crate) fn new(n: usize) -> Self {
         let node = |i: usize| {
             let mut x = (std::f64::consts::PI * (i as f64 + 0.75) / (n as f64 + 0.5)).cos();
             let mut derivative = 1.0;
@@ -55,7 +55,7 @@ impl Rule {
     }
 
     /// Calls `each(x, weight)` for ∫ over [low, high].
-    pub(super) fn plain(&self, low: f64, high: f64, mut each: impl FnMut(f64, f64)) {
+    pub(crate) fn plain(&self, low: f64, high: f64, mut each: impl FnMut(f64, f64)) {
         let (middle, half) = (0.5 * (low + high), 0.5 * (high - low));
         self.nodes.iter().for_each(|&(t, w)| each(middle + half * t, half * w));
     }
