@@ -1,3 +1,5 @@
+//! Numbers by hand, of the literature and of the kernels themselves.
+
 use ndarray::Array2;
 use ntk_core::{KernelFn, Net, Which};
 
