@@ -139,7 +139,7 @@ pub enum Error {
     },
     /// Not a tolerance.
     #[error(
-        "tolerances are finite, at least 0, and one of them at least 1e-14, not {relative:e} and {absolute:e}"
+        "a relative tolerance is at least 0, an absolute one at least 1e-14, both finite; not {relative:e} and {absolute:e}"
     )]
     Tolerance {
         /// The relative one.
@@ -158,6 +158,14 @@ pub enum Error {
         time: f64,
         /// Σ ℓ there, not scaled.
         loss: f64,
+    },
+    /// An integration whose steps become shorter than rounding.
+    #[error(
+        "no step from time {time:e} meets the tolerance: the gradient of the loss is not continuous there, or not finite"
+    )]
+    Stalled {
+        /// Where the integration is.
+        time: f64,
     },
     /// A loss that was not reached.
     #[error(

@@ -14,7 +14,7 @@ use crate::{Error, Gram, LearningRate, Loss, LossScale, Momentum, Ridge, Spectru
 ///
 /// Work is counted in products of the kernel with (n, k) numbers, 2 n² k operations each: about √(η λ_max h) for a
 /// step of length h, in which outputs may move by as much as the tolerance lets a method of fourth order go.
-/// Memory: some hundred times N·k numbers beside the kernel.
+/// Memory: at most some 800 times N·k numbers beside the kernel, a tenth of that for steps that are not stiff.
 ///
 /// # Source
 /// \[lee2019wide\], section 2.2; the integrator: \[hochbruck2009exponential\].
@@ -125,11 +125,11 @@ impl<L: Loss> FunctionSpace<L> {
     /// The same with another tolerance.
     ///
     /// # Errors
-    /// [`Error::Tolerance`] unless both tolerances are finite, at least 0, and one is above 1e-14.
+    /// [`Error::Tolerance`] unless both are finite, the relative one at least 0 and the absolute one at least 1e-14.
     pub fn with_tolerance(self, tolerance: Tolerance) -> Result<Self, Error> {
         let Tolerance { relative, absolute, .. } = tolerance;
-        let sound = |value: f64| value.is_finite() && value >= 0.0;
-        if !(sound(relative) && sound(absolute) && relative.max(absolute) >= 1e-14) {
+        let sound = |value: f64, least: f64| value.is_finite() && value >= least;
+        if !(sound(relative, 0.0) && sound(absolute, 1e-14)) {
             return Err(Error::Tolerance { relative, absolute });
         }
         Ok(FunctionSpace { tolerance, ..self })
@@ -143,7 +143,7 @@ impl<L: Loss> FunctionSpace<L> {
     /// # Errors
     /// [`Error::Targets`], [`Error::Shape`], [`Error::NonFinite`]; [`Error::Time`], [`Error::Unordered`];
     /// [`Error::Unfinished`] if the steps of the [`Tolerance`] do not suffice, as for a limit that does not exist;
-    /// [`Error::Overflow`] if outputs or gradients do.
+    /// [`Error::Stalled`] where the gradient of the loss is not continuous; [`Error::Overflow`] if outputs do.
     pub fn fit(
         &self,
         targets: ArrayView2<'_, f64>,

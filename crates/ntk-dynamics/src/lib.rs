@@ -10,7 +10,7 @@
 //! * [`ScheduledDescent`]: steps with Nesterov's momentum, a [`Schedule`] and [`WeightDecay`].
 //! * [`StochasticDescent`]: exact mean and covariance of mini-batches drawn with replacement.
 //! * [`Trajectory::curve`], [`side_by_side`]: when to stop, and what the continuous limit leaves out.
-//! * [`FunctionSpace`]: the same in continuous time under any [`Loss`], by its differential equation: [`CrossEntropy`],
+//! * [`FunctionSpace`]: training in continuous time under any [`Loss`], by its differential equation: [`CrossEntropy`],
 //!   [`Logistic`], [`Huber`], [`SquaredHinge`], [`SmoothHinge`] or one of yours, with events and a [`Tolerance`].
 //! * [`Ensemble`]: mean and covariance of infinitely many networks, trained whole (NTK) or in the readout (NNGP).
 //! * [`Posterior`]: kernel ridge regression and Gaussian-process posterior, by Cholesky.

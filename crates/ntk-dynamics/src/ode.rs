@@ -147,12 +147,16 @@ impl<L: Loss> Problem<'_, L> {
         let mut state = self.start();
         // A time in which the stiffest mode of a loss of curvature one moves.
         let stiffness = if self.bound > 0.0 { self.rate * self.bound } else { 1.0 };
-        let mut h = self.friction.map_or(1.0 / stiffness, |_| 1.0 / stiffness.sqrt());
+        let first = self.friction.map_or(1.0 / stiffness, |_| 1.0 / stiffness.sqrt());
+        let mut h = first;
         while state.time < horizon {
             let f = self.train(&state);
             let gradient = self.gradient(&f);
-            if !gradient.iter().chain(&f).all(|v| v.is_finite()) {
+            if !f.iter().all(|v| v.is_finite()) {
                 return Err(Error::Overflow);
+            }
+            if !gradient.iter().all(|v| v.is_finite()) {
+                return Err(Error::Stalled { time: state.time });
             }
             let size = f.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
             // In units of the norm of functions.
@@ -172,14 +176,22 @@ impl<L: Loss> Problem<'_, L> {
                     let loss = self.loss(&f);
                     return Err(Error::Unfinished { steps: tolerance.steps, time: state.time, loss });
                 }
-                let (rests, error) = self.rests(&f, &gradient, &slopes, h, 0.02 * allowed, work)?;
-                let factor = 0.9 * (allowed / error).powf(0.25);
-                if error <= allowed {
-                    work.accepted += 1;
-                    break (rests, if rejected { factor.min(1.0) } else { factor.min(8.0) });
+                if rejected && h <= f64::EPSILON * (state.time + first) {
+                    return Err(Error::Stalled { time: state.time });
                 }
+                let shorter = match self.rests(&f, &gradient, &slopes, h, 0.02 * allowed, work)? {
+                    Some((rests, error)) => {
+                        let factor = 0.9 * (allowed / error).powf(0.25);
+                        if error <= allowed {
+                            work.accepted += 1;
+                            break (rests, factor.min(if rejected { 1.0 } else { 8.0 }));
+                        }
+                        factor.max(0.1)
+                    }
+                    None => 0.1,
+                };
                 (work.rejected, rejected) = (work.rejected + 1, true);
-                h *= if error.is_finite() { factor.max(0.1) } else { 0.1 };
+                h *= shorter;
             };
             let step = Step { start: &state, length: h, mode, slopes: &slopes, rests: &rests };
             let stop = matches!(visit(&step)?, Next::Stop);
@@ -232,7 +244,8 @@ impl<L: Loss> Problem<'_, L> {
         self.friction.map_or(position, |friction| position + velocity / friction)
     }
 
-    /// What the linearization leaves of the gradient at the half and at the whole step, and the error of the step.
+    /// What the linearization leaves of the gradient at the half and at the whole step, and the error of the step;
+    /// nothing for a step so long that outputs overflow or no space suffices.
     fn rests(
         &self,
         f: &Array2<f64>,
@@ -241,7 +254,7 @@ impl<L: Loss> Problem<'_, L> {
         h: f64,
         allowed: f64,
         work: &mut Work,
-    ) -> Result<([Krylov; 2], f64), Error> {
+    ) -> Result<Option<([Krylov; 2], f64)>, Error> {
         let (mode, last) = (self.mode(), slopes.len() - 1);
         let linear = |part: f64| {
             let mut moved = Array2::zeros(f.dim());
@@ -252,19 +265,20 @@ impl<L: Loss> Problem<'_, L> {
             }
             moved
         };
-        let mut rest = |moved: &Array2<f64>| -> Result<Krylov, Error> {
+        let mut rest = |moved: &Array2<f64>| -> Result<Option<Krylov>, Error> {
             let rest = gradient + &self.curvature(f, moved) - self.gradient(&(f + moved));
             if !rest.iter().all(|v| v.is_finite()) {
-                return Err(Error::Overflow);
+                return Ok(None);
             }
             let enough = |space: &Krylov| self.sufficient(space, last, h, allowed);
-            Krylov::new(self, f, rest, &mut work.evaluations, enough)
+            let space = Krylov::new(self, f, rest, &mut work.evaluations, enough)?;
+            Ok(Some(space).filter(|space| space.sufficient))
         };
-        let half = rest(&linear(0.5))?;
+        let Some(half) = rest(&linear(0.5))? else { return Ok(None) };
         let mut moved = linear(1.0);
         let [c] = half.coefficients(|lambda| [column(mode.phi(h, lambda)[1], last, h)[0]]);
         half.add_outputs_to(&mut moved, &c);
-        let whole = rest(&moved)?;
+        let Some(whole) = rest(&moved)? else { return Ok(None) };
         let mut error = State {
             time: h,
             position: Pair::zeros(f.dim()),
@@ -273,8 +287,7 @@ impl<L: Loss> Problem<'_, L> {
         error.add(&half, |lambda| column(mode.phi(h, lambda)[4], last, -48.0 * h));
         error.add(&whole, |lambda| column(mode.phi(h, lambda)[4], last, 12.0 * h));
         let norm = self.combined(error.position.norm(), error.velocity.map_or(0.0, |v| v.norm()));
-        let enough = half.sufficient && whole.sufficient;
-        Ok(([half, whole], if enough { norm } else { f64::INFINITY }))
+        Ok(Some(([half, whole], norm)).filter(|(_, norm)| norm.is_finite()))
     }
 
     /// Whether the linearized equation, left alone for a time of `horizon`, moves outputs by less than allowed.
