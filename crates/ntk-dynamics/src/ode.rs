@@ -226,7 +226,10 @@ impl<L: Loss> Problem<'_, L> {
         };
         let space = |(component, w)| {
             let enough = |space: &Krylov| self.sufficient(space, component, h, allowed);
-            Krylov::new(self, f, w, &mut work.evaluations, enough)
+            Krylov::new(self, f, w, &mut work.evaluations, enough).map_err(|error| match error {
+                Error::Overflow => Error::Stalled { time: state.time }, // The curvature is not finite.
+                error => error,
+            })
         };
         components.into_iter().enumerate().map(space).collect()
     }

@@ -441,5 +441,5 @@ fn every_fault_has_its_error() {
     let gram = Gram::new(array![[1.0]]).unwrap();
     let broken = FunctionSpace::flow(&gram, Ridge::None, Broken, rate(1.0), LossScale::Sum).unwrap();
     let outcome = broken.fit(array![[0.0]].view(), array![[0.0]].view(), &[Time::Finite(5.0)]);
-    assert!(matches!(outcome, Err(Error::Stalled { time }) if (time - 1.0).abs() < 1e-12), "{outcome:?}");
+    assert!(matches!(outcome, Err(Error::Stalled { time }) if (time - 1.0).abs() < 1e-4), "{outcome:?}");
 }
