@@ -46,8 +46,7 @@ impl KernelOperator for Gram {
     }
 
     fn product(&self, v: ArrayView2<'_, f64>) -> Result<Array2<f64>, Error> {
-        // Symmetric: by columns, which is fastest for few right-hand sides.
-        Ok(product(self.view().t(), v)?)
+        Ok(product(self.view(), v)?)
     }
 }
 

@@ -76,8 +76,10 @@ impl LowRank {
             let Some(at) = choice.next(&left, cutoff) else { break };
             let column = row(at)?;
             check_rows(n, column.len())?;
-            let (made, k) = (rows.slice(s![..chosen.len(), ..]), chosen.len());
-            let mut fresh = column - made.t().dot(&made.column(at));
+            let k = chosen.len();
+            let made = rows.slice(s![..k, ..]);
+            let known = product(made.t(), made.column(at).to_owned().insert_axis(Axis(1)).view())?;
+            let mut fresh = column - known.column(0);
             fresh /= left[at].sqrt();
             if let Some((column, &value)) = fresh.iter().enumerate().find(|(_, v)| !v.is_finite()) {
                 return Err(Error::NonFinite { row: at, column, value }.into());

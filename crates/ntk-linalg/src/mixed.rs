@@ -94,7 +94,7 @@ impl<'a> MixedCholesky<'a> {
     /// single precision; [`Error::Rows`].
     pub fn solve(&self, b: ArrayView2<'_, f64>, method: ConjugateGradients) -> Result<Solution, Error> {
         check_rows(self.matrix.len(), b.nrows())?;
-        method.solve(b, &self.factor, |v| Ok(product(self.matrix.view().t(), v)? + &(self.ridge * &v)))
+        method.solve(b, &self.factor, |v| Ok(product(self.matrix.view(), v)? + &(self.ridge * &v)))
     }
 }
 
