@@ -114,7 +114,8 @@ impl Posterior {
     ///
     /// f(x) + K(x, X)(K + ρI)⁻¹ (Y − f(X) − ε), Matheron's rule, for f drawn from the prior and ε of variance ρ. One
     /// function may be drawn at many test points in parts, in O(M n k), with no covariance between them formed; and
-    /// f may be a finite network, whose readout is then as if trained from there to the end.
+    /// f may be a finite network with K its finite NNGP: the draw is then what gradient descent on the readout alone
+    /// ends at, from there and towards targets with noise.
     ///
     /// # Shapes
     /// `test_train`: K(x, X), (M, n); `train`: f(X), (N, k); `test`: f(x), (M, k); `noise`: ε, (N, k).
@@ -123,7 +124,7 @@ impl Posterior {
     /// [`Error::Shape`], [`Error::NonFinite`], [`Error::Overflow`].
     ///
     /// # Source
-    /// \[wilson2020efficiently\], eq. (10).
+    /// \[wilson2020efficiently\], eq. (10); \[matthews2017sample\] for networks.
     pub fn pathwise(
         &self,
         test_train: ArrayView2<'_, f64>,

@@ -126,6 +126,27 @@ proptest! {
     }
 
     #[test]
+    fn training_the_readout_from_its_prior_draws_from_the_posterior(n in 1usize..6, m in 1usize..4, width in 1usize..20, ridge in 0.1..1.0, seed: u64) {
+        // Sample, then optimize: h = tanh(W x)/√width, readout θ₀ ~ N(0, I), and descent on
+        // ½|h θ − (Y − ε)|² + ½ρ|θ − θ₀|² to its end, for three outputs.
+        let x = normals(seed, (n + m, 3));
+        let hidden: Array2<f64> = x.dot(&normals(seed ^ 1, (3, width))).mapv(f64::tanh) / (width as f64).sqrt();
+        let (start, y) = (normals(seed ^ 2, (width, 3)), normals(seed ^ 3, (n, 3)));
+        let noise = f64::sqrt(ridge) * normals(seed ^ 4, (n, 3));
+        let (train, test) = hidden.view().split_at(Axis(0), n);
+        let rate = 1.0 / (ridge + train.iter().map(|v| v * v).sum::<f64>());
+        let mut readout = start.clone();
+        for _ in 0..2000 {
+            let residual: Array2<f64> = train.dot(&readout) + &noise - &y;
+            readout = &readout - &(rate * (train.t().dot(&residual) + ridge * (&readout - &start)));
+        }
+        let posterior = Posterior::new(&gram(train.dot(&train.t())), Ridge::Absolute(ridge), y.view()).unwrap();
+        let (f, f_test) = (train.dot(&start), test.dot(&start));
+        let drawn = posterior.pathwise(test.dot(&train.t()).view(), f.view(), f_test.view(), noise.view()).unwrap();
+        prop_assert!(far(&drawn, &test.dot(&readout)) < 1e-9);
+    }
+
+    #[test]
     fn draws_have_their_covariance(rows in 1usize..8, rank in 1usize..9, noise in prop_oneof![Just(0.0), 0.1..2.0], seed: u64) {
         // As many outputs as rows, and the unit matrix for normal numbers: the draw is a root of the covariance.
         let covariance = kernel(rows, rank, seed);
