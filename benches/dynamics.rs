@@ -1,12 +1,14 @@
-//! Training in function space: the ensemble through training, and cross-entropy by its differential equation.
+//! Training in function space: the ensemble through training, cross-entropy by its differential equation, deep linear
+//! networks of infinite width.
 
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use ndarray::{Array2, s};
+use ndarray::{Array2, array, s};
 use ntk_analytic::Analytic;
 use ntk_bench::record::Unit;
 use ntk_core::{Activation, KernelBlock, KernelFn, Net, Variance, Which};
+use ntk_dynamics::deep_linear::{Architecture, Basis, Limit, Risk};
 use ntk_dynamics::{
     ConjugateGradients, CrossEntropy, Ensemble, FunctionSpace, GradientFlow, Gram, IterativePosterior,
     LearningRate, LossScale, Posterior, Ridge, Spectrum, Time,
@@ -115,6 +117,24 @@ fn posterior(c: &mut Criterion) {
     c.bench_function(&id, |b| b.iter(solve));
 }
 
+/// The limit of a deep linear network with four hidden layers through 400 steps.
+fn deep_linear(c: &mut Criterion) {
+    let id = "deep_linear_4_layers_400_steps_ms";
+    let unit = Unit { unit: "ms", seconds: 1e-3, per: 1.0, roofline: None };
+    unit.save(id).expect("a writable target directory");
+    let risk =
+        Risk::new(array![[1.0, 0.3], [0.3, 0.6]], array![[1.2], [-0.7]]).expect("a positive definite moment");
+    let (three, rate) =
+        (Architecture::new(3).expect("few matrices"), LearningRate::new(0.1).expect("a rate"));
+    c.bench_function(id, |b| {
+        b.iter(|| {
+            let mut network = Limit::new(&risk, &three, Basis::Lazy).expect("a network");
+            network.descend(rate, 400).expect("a stable rate");
+            network
+        });
+    });
+}
+
 fn config() -> Criterion {
     Criterion::default()
         .sample_size(10)
@@ -123,5 +143,5 @@ fn config() -> Criterion {
         .without_plots()
 }
 
-criterion_group!(name = dynamics; config = config(); targets = ensemble, cross_entropy, posterior);
+criterion_group!(name = dynamics; config = config(); targets = ensemble, cross_entropy, posterior, deep_linear);
 criterion_main!(dynamics);

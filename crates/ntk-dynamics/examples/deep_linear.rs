@@ -7,6 +7,7 @@ use ntk_dynamics::deep_linear::{Architecture, Basis, Limit, Risk};
 use ntk_dynamics::{Error, LearningRate};
 
 fn main() -> Result<(), Error> {
+    // ANCHOR: path
     // Two correlated inputs, and the predictor that they ask for.
     let risk = Risk::new(array![[1.0, 0.3], [0.3, 0.6]], array![[1.2], [-0.7]])?;
     let rate = LearningRate::new(0.1)?;
@@ -30,6 +31,7 @@ fn main() -> Result<(), Error> {
             network.dimensions(),
         );
     }
+    // ANCHOR_END: path
 
     // Training makes the middle matrices far from Gaussian.
     let law = network.law();

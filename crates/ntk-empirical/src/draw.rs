@@ -62,6 +62,15 @@ impl Stream {
         [radius * cos, radius * sin]
     }
 
+    /// The first `len` signs ±1.
+    pub(crate) fn signs(&self, len: usize) -> Vec<f64> {
+        let sign = |i: usize| {
+            let word = self.words([(i / 128) as u32, (i as u64 >> 39) as u32, 1, 0])[i / 32 % 4];
+            if word >> (i % 32) & 1 == 0 { 1.0 } else { -1.0 }
+        };
+        (0..len).map(sign).collect()
+    }
+
     /// A permutation of 0..len, by the shuffle of Fisher and Yates; `round` chooses another.
     pub(crate) fn permutation(&self, len: usize, round: u64) -> Vec<u32> {
         let mut order: Vec<u32> = (0..len as u32).collect();
@@ -118,6 +127,18 @@ mod tests {
         assert_eq!(stream.normals(2 * PAIRS + 3), stream.normals(5 * PAIRS)[..2 * PAIRS + 3]);
         assert_ne!(stream.normals(7), Stream::new(1, "b").normals(7));
         assert_ne!(stream.normals(7), Stream::new(2, "a").normals(7));
+    }
+
+    #[test]
+    fn signs_are_fair_and_independent() {
+        let (n, stream) = (100_000, Stream::new(3, "A"));
+        let x = stream.signs(n);
+        let s = 4.0 * (n as f64).sqrt();
+        assert!(x.iter().sum::<f64>().abs() < s);
+        for lag in [1, 32, 128] {
+            assert!(x.iter().zip(&x[lag..]).map(|(a, b)| a * b).sum::<f64>().abs() < s);
+        }
+        assert_eq!(stream.signs(200), x[..200]);
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! * [`Hierarchy`]: how the tangent kernel moves, by its derivatives along gradient flow.
 //! * [`MonteCarlo`]: kernels averaged over draws, with standard errors.
 //! * [`Assembly`], [`LayerRecursion`], [`ScalarFunction`]: Hessian against gradient, the transition to linearity.
+//! * [`DeepLinear`]: deep linear networks, with or without features that move.
 //! * [`Model`], [`Autograd`]: any candle model, by candle's reverse mode; [`load_weights`] for its safetensors.
 //! * [`Attribution`], [`Trak`], [`Projection`]: which training samples made a prediction what it is.
 //! * [`FiniteProgram`], [`DeviceProgram`]: one draw of a tensor program.
@@ -38,6 +39,7 @@ mod assembly;
 mod attribution;
 mod autograd;
 mod contract;
+mod deep_linear;
 mod device;
 mod draw;
 mod error;
@@ -76,6 +78,7 @@ pub use assembly::{
 };
 pub use attribution::{Attribution, Projection, Trak, blocks_as_matrix};
 pub use autograd::{Autograd, Model, Selected, VarModel, channels_first};
+pub use deep_linear::{DeepLinear, DeepLinearOptions, Entries, Scaling};
 pub use device::device;
 pub use error::Error;
 pub use finite::FiniteNet;
