@@ -1,4 +1,4 @@
-//! Cholesky's factorization in single precision, corrected in double: half the time and memory of the factor.
+//! Cholesky's factorization in single precision, corrected in double: half the memory of the factor.
 
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt::factor::{LltError, cholesky_in_place, cholesky_in_place_scratch};
