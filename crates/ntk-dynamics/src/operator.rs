@@ -50,7 +50,7 @@ impl KernelOperator for Gram {
     }
 }
 
-/// A kernel matrix that is computed tile by tile, again for every product: rows in, K(X[rows], X) out.
+/// A kernel matrix that is computed tile by tile, again for every product: K(X, X) from a range of rows at a time.
 ///
 /// Memory: one tile of `height` rows. For kernels that are larger than memory and cheap to compute, or that lie on disk.
 ///
