@@ -2,12 +2,14 @@
 
 mod files;
 mod images;
+mod sets;
 
 use std::path::PathBuf;
 
 use ndarray::{Array2, Axis, Zip};
 
 use crate::Error;
+pub use sets::{Fold, GraphSet, TableSet};
 
 const DIGITS: &[u8] = include_bytes!("../data/digits.u8");
 const DIGITS_LICENCE: &str = "Optical Recognition of Handwritten Digits, E. Alpaydin and C. Kaynak, UCI Machine \
@@ -148,8 +150,17 @@ impl Data {
     /// [`Error::NoData`] if the directory holds nothing known.
     pub fn open(dir: Option<PathBuf>) -> Result<Self, Error> {
         match dir {
-            Some(dir) if !files::has_mnist(&dir) && !files::has_cifar10(&dir) => Err(Error::NoData { dir }),
-            dir => Ok(Data { dir }),
+            Some(dir) => {
+                let data = Data { dir: Some(dir.clone()) };
+                let known = [data.has_mnist(), data.has_cifar10(), data.has_fashion_mnist()];
+                let folders = ["uci-90", "graphs"].map(|name| dir.join(name).is_dir());
+                if known.contains(&true) || folders.contains(&true) {
+                    Ok(data)
+                } else {
+                    Err(Error::NoData { dir })
+                }
+            }
+            None => Ok(Data { dir }),
         }
     }
 
@@ -174,6 +185,44 @@ impl Data {
         files::cifar10(self.dir("CIFAR-10")?, split)
     }
 
+    /// Fashion-MNIST, 28×28, read from the four uncompressed IDX files in the folder `fashion-mnist`.
+    ///
+    /// # Errors
+    /// [`Error::NoDataDir`]; those of the files.
+    pub fn fashion_mnist(&self, split: Split) -> Result<Dataset, Error> {
+        let set = files::mnist(&self.dir("Fashion-MNIST")?.join("fashion-mnist"), split)?;
+        let origin = "Fashion-MNIST, Zalando SE, MIT licence, read from files";
+        Ok(Dataset { name: "Fashion-MNIST", origin, ..set })
+    }
+
+    /// Whether the directory holds Fashion-MNIST.
+    pub fn has_fashion_mnist(&self) -> bool {
+        self.dir.as_deref().is_some_and(|dir| files::has_mnist(&dir.join("fashion-mnist")))
+    }
+
+    /// Whether the directory holds MNIST.
+    pub fn has_mnist(&self) -> bool {
+        self.dir.as_deref().is_some_and(files::has_mnist)
+    }
+
+    /// The tables of UCI-90 with at most so many rows, none if they are not there.
+    ///
+    /// # Errors
+    /// Those of the files.
+    pub fn tables(&self, most: usize) -> Result<Vec<TableSet>, Error> {
+        let folder = self.dir.as_deref().map(|dir| dir.join("uci-90")).filter(|dir| dir.is_dir());
+        folder.map_or(Ok(Vec::new()), |folder| sets::tables(&folder, most))
+    }
+
+    /// A set of graphs, if its file is there.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn graphs(&self, name: &str) -> Result<Option<GraphSet>, Error> {
+        let file = self.dir.as_deref().map(|dir| dir.join("graphs").join(format!("{name}.txt")));
+        file.filter(|file| file.exists()).map(|file| sets::graphs(&file)).transpose()
+    }
+
     /// Whether the directory holds CIFAR-10.
     pub fn has_cifar10(&self) -> bool {
         self.dir.as_deref().is_some_and(files::has_cifar10)
@@ -187,8 +236,8 @@ impl Data {
     pub fn images(&self, split: Split) -> Result<Dataset, Error> {
         match &self.dir {
             Some(dir) if files::has_mnist(dir) => files::mnist(dir, split),
-            Some(dir) => files::cifar10(dir, split),
-            None => Ok(self.digits()),
+            Some(dir) if files::has_cifar10(dir) => files::cifar10(dir, split),
+            _ => Ok(self.digits()),
         }
     }
 
@@ -198,7 +247,7 @@ impl Data {
 }
 
 /// The first `take` places of a random order of `0..n`, by Fisher–Yates on SplitMix64.
-fn shuffled(n: usize, take: usize, seed: u64) -> Vec<usize> {
+pub(crate) fn shuffled(n: usize, take: usize, seed: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
     let mut state = seed;
     for i in 0..take {

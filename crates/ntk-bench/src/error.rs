@@ -130,4 +130,14 @@ pub enum Error {
         /// Usable numbers given.
         found: usize,
     },
+    /// A line of a table or of a graph file that cannot be read.
+    #[error("{path}, line {line}: {expected} should stand there; unpack the archive again")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: usize,
+        /// What was expected.
+        expected: &'static str,
+    },
 }

@@ -4,6 +4,7 @@ mod cnn;
 mod common;
 mod cross_entropy_momentum;
 mod ensemble;
+mod headlines;
 mod hierarchy;
 mod lazy;
 mod learning_rate;
@@ -64,6 +65,9 @@ pub const ALL: &[Experiment] = &[
     linearity::EXPERIMENT,
     tensor_programs::EXPERIMENT,
 ];
+
+/// Experiments that run only if they are named: they need data that nobody has at hand.
+pub const ON_REQUEST: &[Experiment] = &[headlines::EXPERIMENT];
 
 /// The experiments of these names, in the order of the table; all of them if there is no name.
 ///

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use ntk_bench::experiments::{ALL, select};
+use ntk_bench::experiments::{ALL, ON_REQUEST, select};
 use ntk_bench::runner::{self, Options};
 use ntk_bench::{Device, Error, Size};
 
@@ -82,9 +82,10 @@ fn main() -> ExitCode {
 
 /// Whether every claim holds.
 fn dispatch(command: Command) -> Result<bool, Error> {
+    let everything = [ALL, ON_REQUEST].concat();
     match command {
         Command::List => {
-            for experiment in ALL {
+            for experiment in &everything {
                 let [quick, default, full] = experiment.seconds;
                 println!("{:24} {quick:6} s {default:6} s {full:8} s  {}", experiment.name, experiment.title);
             }
@@ -99,7 +100,7 @@ fn dispatch(command: Command) -> Result<bool, Error> {
             Ok(true)
         }
         Command::Describe { names, .. } => {
-            for experiment in select(ALL, &names)? {
+            for experiment in select(&everything, &names)? {
                 println!("{}: {}\n{}", experiment.name, experiment.title, experiment.source);
                 println!("{}\n{}\n", experiment.claim, experiment.formula);
             }
@@ -113,12 +114,13 @@ fn dispatch(command: Command) -> Result<bool, Error> {
             };
             let Run { seed, device, data_dir, fresh, .. } = run;
             let options = Options { size, seed, device, data_dir, fresh };
-            let records = runner::run(ALL, &select(ALL, &run.names)?, &options, &run.out)?;
-            println!("{}", runner::render(ALL, &run.out)?.display());
+            let selected = select(if run.names.is_empty() { ALL } else { &everything }, &run.names)?;
+            let records = runner::run(&everything, &selected, &options, &run.out)?;
+            println!("{}", runner::render(&everything, &run.out)?.display());
             Ok(records.iter().all(runner::Record::holds))
         }
         Command::Render { out } => {
-            println!("{}", runner::render(ALL, &out)?.display());
+            println!("{}", runner::render(&everything, &out)?.display());
             Ok(true)
         }
     }

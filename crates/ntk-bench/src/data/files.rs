@@ -8,8 +8,10 @@ use ndarray::Array2;
 use super::{Dataset, Split};
 use crate::Error;
 
-/// The two spellings in which the files of MNIST are found.
+/// The files of MNIST lie in the directory itself or in its folder `mnist`, in one of two spellings.
 fn mnist_path(dir: &Path, part: &str, kind: &str) -> PathBuf {
+    let folder = dir.join("mnist");
+    let dir = if folder.is_dir() { &folder } else { dir };
     let dashes = dir.join(format!("{part}-{kind}-ubyte"));
     if dashes.exists() { dashes } else { dir.join(format!("{part}-{kind}-ubyte").replace("-idx", ".idx")) }
 }
@@ -59,10 +61,10 @@ fn idx(path: &Path, axes: u8) -> Result<Idx, Error> {
     Ok(Idx { axes: sizes, bytes: bytes.split_off(header) })
 }
 
-/// The batches lie in the directory itself or in the one that the archive unpacks to.
+/// The batches lie in the directory itself, in its folder `cifar-10`, or in the one that the archive unpacks to.
 fn cifar10_path(dir: &Path, file: &str) -> PathBuf {
-    let inner = dir.join("cifar-10-batches-bin").join(file);
-    if inner.exists() { inner } else { dir.join(file) }
+    let folders = ["cifar-10-batches-bin", "cifar-10"].map(|folder| dir.join(folder).join(file));
+    folders.into_iter().find(|path| path.exists()).unwrap_or_else(|| dir.join(file))
 }
 
 pub(super) fn has_cifar10(dir: &Path) -> bool {

@@ -3,7 +3,7 @@
 
 mod accuracy;
 mod families;
-mod published;
+pub(super) mod published;
 mod residual;
 
 use ndarray::Array2;
