@@ -3,6 +3,7 @@
 mod cnn;
 mod common;
 mod cross_entropy_momentum;
+mod deep_linear;
 mod ensemble;
 mod headlines;
 mod hierarchy;
@@ -63,6 +64,7 @@ pub const ALL: &[Experiment] = &[
     hierarchy::EXPERIMENT,
     lazy::EXPERIMENT,
     linearity::EXPERIMENT,
+    deep_linear::EXPERIMENT,
     tensor_programs::EXPERIMENT,
 ];
 
