@@ -140,4 +140,12 @@ pub enum Error {
         /// What was expected.
         expected: &'static str,
     },
+    /// The sizes of the papers without their images.
+    #[error(
+        "at the papers' sizes {name} wants MNIST or CIFAR-10: `cargo xtask data mnist` brings it, then give its folder with --data-dir"
+    )]
+    FullWithoutImages {
+        /// The first experiment that does.
+        name: &'static str,
+    },
 }

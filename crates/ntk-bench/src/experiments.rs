@@ -68,6 +68,20 @@ pub const ALL: &[Experiment] = &[
     tensor_programs::EXPERIMENT,
 ];
 
+/// Experiments on images: at the papers' sizes they want the papers' images.
+pub const OF_IMAGES: &[&str] = &[
+    "linearization",
+    "monte_carlo",
+    "width_change",
+    "parameterization",
+    "learning_rate",
+    "ensemble",
+    "cross_entropy_momentum",
+    "cnn",
+    "hierarchy",
+    "lazy",
+];
+
 /// Experiments that run only if they are named: they need data that nobody has at hand.
 pub const ON_REQUEST: &[Experiment] = &[headlines::EXPERIMENT];
 

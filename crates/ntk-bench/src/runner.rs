@@ -130,13 +130,19 @@ impl Unfinished {
 /// `all` is the table whose earlier records in `out` the page also shows.
 ///
 /// # Errors
-/// [`Error::NoData`] and [`Error::DeviceNotOpen`] before anything runs; [`Error::File`] and [`Error::Record`] of the directory.
+/// [`Error::NoData`], [`Error::FullWithoutImages`] and [`Error::DeviceNotOpen`] before anything runs; [`Error::File`] and [`Error::Record`] of the directory.
 pub fn run(
     all: &[Experiment],
     selected: &[&Experiment],
     options: &Options,
     out: &Path,
 ) -> Result<Vec<Record>, Error> {
+    let of_images = |e: &&&Experiment| crate::experiments::OF_IMAGES.contains(&e.name);
+    if let (Size::Full, None, Some(first)) =
+        (options.size, &options.data_dir, selected.iter().find(of_images))
+    {
+        return Err(Error::FullWithoutImages { name: first.name });
+    }
     let data = Data::open(options.data_dir.clone())?;
     let device = options.device.to_string();
     if let Err(source) = ntk_empirical::device(&device) {
@@ -420,6 +426,18 @@ mod tests {
                 matches!(render(FAKES, out), Err(Error::Record { path, .. }) if path.ends_with("holds.json"))
             );
         });
+    }
+
+    #[test]
+    fn the_sizes_of_the_papers_want_their_images() {
+        let images = crate::experiments::select(crate::experiments::ALL, &["ensemble".to_owned()]).unwrap();
+        let options = Options { size: Size::Full, ..Options::default() };
+        let out = std::env::temp_dir().join("ntk-bench-never-made");
+        let error = run(crate::experiments::ALL, &images, &options, &out).unwrap_err();
+        assert!(error.to_string().contains("cargo xtask data mnist") && !out.exists(), "{error}");
+        for name in crate::experiments::OF_IMAGES {
+            assert!(crate::experiments::ALL.iter().any(|e| e.name == *name), "{name}");
+        }
     }
 
     #[test]
