@@ -4,6 +4,7 @@ mod cnn;
 mod common;
 mod cross_entropy_momentum;
 mod deep_linear;
+mod dynamics;
 mod ensemble;
 mod headlines;
 mod hierarchy;
@@ -66,6 +67,7 @@ pub const ALL: &[Experiment] = &[
     linearity::EXPERIMENT,
     deep_linear::EXPERIMENT,
     tensor_programs::EXPERIMENT,
+    dynamics::EXPERIMENT,
 ];
 
 /// Experiments on images: at the papers' sizes they want the papers' images.
