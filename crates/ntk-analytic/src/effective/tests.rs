@@ -71,7 +71,7 @@ fn critical_variances_are_those_of_the_literature() {
     }
     let leaky = critical(&Activation::LeakyRelu { alpha: 0.5 }).unwrap();
     near(leaky.weight, 2.0 / 1.25, 1e-12);
-    // roberts2022principles, equations (5.37)–(5.40).
+    // roberts2022principles, chapter 5.
     let swish = critical(&Activation::Silu).unwrap();
     assert_eq!(swish.class, Class::HalfStable);
     near(swish.variance.unwrap(), 14.320_173_62, 1e-9);

@@ -14,7 +14,7 @@ use super::super::common;
 use crate::data::accuracy;
 use crate::{BoxError, Context, Plot, Report, Side, Table, stats};
 
-const SOURCE: &str = "[lee2019wide] eq. (5), Theorem 2.1";
+const SOURCE: &str = "[lee2019wide] Theorem 2.1";
 const CLASSES: usize = 10;
 /// Of the rate N/λ_max at which a step and the flow part: descent is close to the flow.
 const SLOWNESS: f64 = 0.05;

@@ -9,7 +9,7 @@ use super::super::common;
 use crate::data::shuffled;
 use crate::{BoxError, Claim, Context, Criterion, Plot, Report, Table, stats};
 
-const SOURCE: &str = "[simon2023eigenlearning] Fig. 1";
+const SOURCE: &str = "[simon2023eigenlearning] eqs. (4)–(9)";
 
 pub(super) fn study(ctx: &Context<'_>, report: &mut Report) -> Result<(), BoxError> {
     let pool = ctx.pick([600, 1200, 1700]);

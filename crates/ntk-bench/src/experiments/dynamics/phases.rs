@@ -8,7 +8,7 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use super::super::common;
 use crate::{BoxError, Claim, Context, Criterion, Plot, Report, Table, stats};
 
-const SOURCE: &str = "[schoenholz2017deep] Figs. 2, 3";
+const SOURCE: &str = "[schoenholz2017deep] section 3";
 const BIAS: f64 = 0.05;
 /// Multiples of the critical σ_w².
 const FACTORS: [f64; 6] = [0.5, 0.7, 0.85, 1.3, 1.8, 2.5];

@@ -9,7 +9,7 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use super::super::common;
 use crate::{BoxError, Claim, Context, Criterion, Plot, Report, Side, Table, stats};
 
-const SOURCE: &str = "[roberts2022principles] eqs. (4.90), (8.97)";
+const SOURCE: &str = "[roberts2022principles] chapters 4, 8";
 const DEPTH: usize = 3;
 const FEATURES: usize = 8;
 
