@@ -15,6 +15,7 @@ pub(crate) fn run(project: &Project, check: bool) -> anyhow::Result<()> {
     let polynomials = polynomials::generate()?;
     ensure_file_contents(&path("crates/ntk-analytic/src/generated/polynomials.rs"), &polynomials, check)?;
     katex_header(project, check)?;
+    figures(project, check)?;
     ensure_file_contents(&path("docs/src/support.md"), &described(project, "--support")?, check)?;
     ensure_file_contents(&path("docs/src/net.schema.json"), &described(project, "--schema")?, check)
 }
@@ -38,6 +39,19 @@ fn katex_header(project: &Project, check: bool) -> anyhow::Result<()> {
     for package in project.packages().iter().filter(|package| package.name() != "xtask") {
         let path = project.root.join("crates").join(package.name()).join("katex-header.html");
         ensure_file_contents(&path, &header, check)?;
+    }
+    Ok(())
+}
+
+/// The pictures of the book, drawn from kernels and networks by an example.
+fn figures(project: &Project, check: bool) -> anyhow::Result<()> {
+    let scratch = project.shell.create_temp_dir()?;
+    let drawn = scratch.path();
+    cmd!(project.shell, "cargo run --quiet --profile ci --example figures -- {drawn}").run()?;
+    for path in project.shell.read_dir(drawn)? {
+        let name = path.file_name().context("a figure has a name")?;
+        let text = project.shell.read_file(&path)?;
+        ensure_file_contents(&project.root.join("docs/src/figures").join(name), &text, check)?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ mod data;
 mod docs;
 mod flags;
 mod golden;
+mod links;
 mod project;
 mod reproduce;
 mod tidy;

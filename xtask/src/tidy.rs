@@ -2,6 +2,7 @@
 
 use anyhow::bail;
 
+use crate::links;
 use crate::project::Project;
 
 /// All that `ntk-core` may build on: no device, thread pool, file, clock or random number generator is among them.
@@ -43,18 +44,30 @@ fn problems(project: &Project) -> anyhow::Result<Vec<String>> {
         let file = File { path: &project.relative(&path).to_string_lossy(), text: &text };
         file.check_sources(&bibliography, &mut problems);
     }
-    let places =
-        ["crates", "xtask", "benches", "docs", ".ci", ".cargo", "README.md", "CHANGELOG.md", "Cargo.toml"];
+    let places = [
+        "crates",
+        "xtask",
+        "benches",
+        "docs",
+        ".ci",
+        ".cargo",
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "Cargo.toml",
+    ];
     let texts = [".rs", ".md", ".toml", ".py", ".bib", ".json", ".html", ".css", "run", "nvcc"];
     for path in project.files(&places, &texts)? {
         let text = project.shell.read_file(&path)?;
         File { path: &project.relative(&path).to_string_lossy(), text: &text }.check_paths(&mut problems);
     }
-    for path in ["docs/src/support.md", "docs/src/net.schema.json"] {
-        if !project.shell.read_file(path)?.contains(GENERATED_BY) {
-            problems.push(format!("{path}: does not say \"{GENERATED_BY}\""));
+    let typed_by_nobody = ["docs/src/support.md", "docs/src/net.schema.json", "docs/src/figures"];
+    for path in project.files(&typed_by_nobody, &[".md", ".json", ".svg"])? {
+        if !project.shell.read_file(&path)?.contains(GENERATED_BY) {
+            problems.push(format!("{}: does not say \"{GENERATED_BY}\"", project.relative(&path).display()));
         }
     }
+    problems.extend(links::problems(project)?);
     Ok(problems)
 }
 

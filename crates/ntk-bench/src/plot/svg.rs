@@ -30,6 +30,10 @@ const fn line_color(style: usize) -> RGBColor {
 /// Dashes and gaps of lines; none for the first, which is solid.
 const DASHES: [&str; STYLES] = ["none", "18 8", "5 7", "30 10", "18 6 5 6", "8 14"];
 
+/// Colors of the page in its light form, for figures that no page colors.
+const ON_WHITE: &str = "svg{color:#1b1f24;--series-0:#0b5cad;--series-1:#b3470d;--series-2:#1a7f37;\
+                        --series-3:#8250df;--series-4:#9a6700;--series-5:#bf3989}";
+
 fn themed(svg: &str) -> String {
     let mut svg = svg.replace("\"#010000\"", "\"currentColor\"");
     for (style, dash) in DASHES.iter().enumerate() {
@@ -64,16 +68,53 @@ impl Plot {
     pub fn legend(&self) -> String {
         let mut html = String::from("<ul class=\"legend\">");
         for (style, label) in self.labels().into_iter().enumerate() {
-            let mut text = String::new();
-            // Drawing into a string cannot fail; an entry without its sample would still be readable.
-            let _infallible =
-                self.sample(style, label, &SVGBackend::with_string(&mut text, (80, 28)).into_drawing_area());
-            let body = text.find('>').map_or("", |end| &text[end + 1..]);
-            let sample =
-                format!("<svg viewBox=\"0 0 80 28\" aria-hidden=\"true\">{}", themed(body).trim_end());
+            let sample = format!(
+                "<svg viewBox=\"0 0 80 28\" aria-hidden=\"true\">{}",
+                self.sample_body(style, label).trim_end()
+            );
+            // Writing to a string cannot fail.
             let _infallible = write!(html, "<li>{sample} {}</li>", escape(label));
         }
         html + "</ul>\n"
+    }
+
+    /// The figure as a file of its own, with its legend below and colors on white inside, for pages that show it as an
+    /// image.
+    pub fn standalone_svg(&self) -> String {
+        const ROW: u32 = 44;
+        /// What the library that draws makes of [`FONT`] at the axes.
+        const LEGEND_FONT: u32 = FONT * 4 / 5;
+        let labels = self.labels();
+        let (width, height) = SIZE;
+        let whole = height + ROW * labels.len() as u32 + ROW / 2;
+        let figure = self.svg().replacen("<svg ", &format!("<svg width=\"{width}\" height=\"{height}\" "), 1);
+        let mut svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {whole}\">\n<style>{ON_WHITE}</style>\n\
+             <rect width=\"{width}\" height=\"{whole}\" fill=\"#ffffff\"/>\n{}\n",
+            figure.trim_end()
+        );
+        for (style, label) in labels.into_iter().enumerate() {
+            let top = height + ROW * style as u32;
+            // Writing to a string cannot fail.
+            let _infallible = writeln!(
+                svg,
+                "<svg x=\"140\" y=\"{top}\" width=\"80\" height=\"28\">{}\n\
+                 <text x=\"240\" y=\"{}\" font-family=\"sans-serif\" font-size=\"{LEGEND_FONT}\" fill=\"currentColor\">{}</text>",
+                self.sample_body(style, label).trim_end(),
+                top + 23,
+                escape(label)
+            );
+        }
+        svg + "</svg>\n"
+    }
+
+    /// The sample of a label for a legend, 80 by 28, after the opening tag.
+    fn sample_body(&self, style: usize, label: &str) -> String {
+        let mut text = String::new();
+        // Drawing into a string cannot fail; an entry without its sample would still be readable.
+        let _infallible =
+            self.sample(style, label, &SVGBackend::with_string(&mut text, (80, 28)).into_drawing_area());
+        themed(text.find('>').map_or("", |end| &text[end + 1..]))
     }
 
     fn draw(&self, root: &DrawingArea<Backend<'_>, Shift>) -> Draw {
