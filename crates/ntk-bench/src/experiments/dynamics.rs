@@ -1,6 +1,7 @@
 //! Predictions about training and depth from kernels alone, each held against finite networks or measured regression.
 
 mod coverage;
+mod cross_entropy;
 mod learning_curves;
 mod phases;
 mod schedules;
@@ -17,8 +18,8 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     claim: "Correlations of inputs settle with depth where and as fast as the mean-field map says; kernels of finite \
             networks fluctuate as 1/n with the coefficients of the four-point vertices; eigenvalues on the sphere are \
             those of large kernel matrices; the error of kernel regression follows from the spectrum; intervals of the \
-            infinite ensemble hold as many networks as they should; the closed form of Nesterov's steps \
-            follows wide networks.",
+            infinite ensemble hold as many networks as they should; wide networks follow the \
+            differential equation of cross-entropy and the closed form of Nesterov's steps.",
     formula: "ξ_c = −1/ln χ, n Var K̂ → V, λᵢ(K)/n → λ_k",
     seconds: [40.0, 150.0, 3600.0],
     run,
@@ -31,6 +32,7 @@ fn run(ctx: &Context<'_>) -> Result<Report, BoxError> {
     sphere::study(ctx, &mut report)?;
     learning_curves::study(ctx, &mut report)?;
     coverage::study(ctx, &mut report)?;
+    cross_entropy::study(ctx, &mut report)?;
     schedules::study(ctx, &mut report)?;
     Ok(report)
 }
