@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // ANCHOR_END: net
 
     // ANCHOR: kernels
-    let (x, test) = (circle(7, 0.3), circle(6, 0.0));
+    let (x, test) = (circle(7, 0.375), circle(6, 0.0));
     let y = target(&x);
     let kernel = Analytic::new(net.clone())?;
     let train_train = kernel.symmetric((&x).into(), Which::Both)?; // (7, 7) each
