@@ -136,7 +136,7 @@ impl Parameters {
     fn gradient(&self, x: &Array2<f64>, r: &Array1<f64>) -> Parameters {
         let (out, inside) = self.scale();
         let hidden = self.hidden(x);
-        let back = self.back(&hidden) * &r.view().insert_axis(Axis(1));
+        let back = self.back(&hidden) * r.view().insert_axis(Axis(1));
         Parameters { inner: back.t().dot(x) * (out * inside), outer: hidden.t().dot(r) * out }
     }
 
