@@ -14,6 +14,10 @@ const CORE_FILES: &str = "crates/ntk-core/src/adaptor/store/files.rs";
 /// Words that would bring into `ntk-core` what its dependencies cannot.
 const NOT_IN_CORE: &[&str] = &["std::fs", "std::time", "std::thread", "std::net", "std::process", "std::env"];
 
+/// The packages that are programs, and what none but they may build on: terminals and file formats.
+const PROGRAMS: &[&str] = &["ntk-bench", "ntk-cli", "xtask"];
+const PROGRAMS_ONLY: &[&str] = &["clap", "clap_complete", "clap_mangen", "flate2", "indicatif", "zip"];
+
 /// Randomness that does not come from a seed.
 const UNSEEDED: &[&str] = &["thread_rng", "rand::rng(", "rand::random", "from_entropy", "from_os_rng"];
 
@@ -86,7 +90,8 @@ fn manifests(project: &Project, problems: &mut Vec<String>) {
                 _ => false,
             };
             let misplaced = (on.starts_with("candle") && name != "ntk-empirical")
-                || (on.starts_with("faer") && name != "ntk-linalg");
+                || (on.starts_with("faer") && name != "ntk-linalg")
+                || (PROGRAMS_ONLY.contains(&on) && !PROGRAMS.contains(&name));
             if wrong || misplaced {
                 problems
                     .push(format!("{name}: may not depend on {on} (docs/src/architecture.md, invariants)"));

@@ -1,0 +1,95 @@
+//! One draw of a network at a finite width, and what it will take before it is drawn.
+
+use clap::Args;
+use ntk_core::Shape;
+use ntk_empirical::candle_core::DType;
+use ntk_empirical::{FiniteNet, Lowering};
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::memory::{self, Bytes};
+use crate::network::{Digits, Network};
+
+/// How a finite network is drawn.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Draw {
+    /// n: the number of units of a hidden layer.
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub(crate) width: usize,
+    /// Seed of the draws: the same seed gives the same network to the bit.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Number format of weights and activations.
+    #[arg(long, value_enum, default_value_t = Digits::F64)]
+    pub(crate) precision: Digits,
+    /// Where they live: cpu, cuda, cuda:N, metal or metal:N, as far as the program was built for it.
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub(crate) device: String,
+    /// Refuses what would need more memory, as 800M or 4G; what the system has available unless given.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) memory: Option<Bytes>,
+}
+
+/// Widths that tell the number of parameters at any other: it is quadratic in the width.
+const SMALL: [usize; 3] = [16, 32, 64];
+
+/// The number of parameters at a width, exactly but for rounding of relative widths. Nothing is drawn there.
+pub(crate) fn parameters(
+    network: &Network,
+    inputs: &Shape,
+    width: usize,
+) -> Result<f64, ntk_empirical::Error> {
+    let mut total = 0.0;
+    for (i, &at) in SMALL.iter().enumerate() {
+        let lowering = Lowering { width: at, ..Lowering::for_inputs(*inputs) };
+        let count = FiniteNet::lower(&network.net, &lowering)?.parameter_count() as f64;
+        let others = SMALL.iter().enumerate().filter(|(j, _)| *j != i);
+        let weight: f64 = others.map(|(_, &x)| (width as f64 - x as f64) / (at as f64 - x as f64)).product();
+        total += weight * count;
+    }
+    Ok(total)
+}
+
+/// Refuses fixed widths whose weights would not fit in memory at any width.
+pub(crate) fn check_fixed_widths(network: &Network, memory: Option<Bytes>) -> Result<(), Error> {
+    let mut widths = Vec::new();
+    fixed_widths(&network.json(), &mut widths);
+    widths.sort_by(|a, b| b.total_cmp(a));
+    // A weight lies between two layers, one of them perhaps of the smallest width that is drawn.
+    let [first, second] = [0, 1].map(|k| widths.get(k).copied().unwrap_or(0.0).max(SMALL[2] as f64));
+    memory::check((8.0 * first * second) as usize, memory)
+}
+
+fn fixed_widths(part: &Value, widths: &mut Vec<f64>) {
+    match part {
+        Value::Object(fields) => {
+            widths.extend(fields.get("fixed").and_then(Value::as_f64));
+            fields.values().for_each(|field| fixed_widths(field, widths));
+        }
+        Value::Array(parts) => parts.iter().for_each(|part| fixed_widths(part, widths)),
+        _ => {}
+    }
+}
+
+impl Draw {
+    /// Draws the network for inputs of a shape, if it fits the bound on memory.
+    pub(crate) fn lower(&self, network: &Network, inputs: &Shape) -> Result<FiniteNet, Error> {
+        check_fixed_widths(network, self.memory)?;
+        let refused = |error| Error::refused(network.path.display())(error);
+        let dtype = match self.precision {
+            Digits::F64 => DType::F64,
+            Digits::F32 => DType::F32,
+        };
+        let count = parameters(network, inputs, self.width).map_err(refused)?;
+        memory::check((count * dtype.size_in_bytes() as f64) as usize, self.memory)?;
+        let lowering = Lowering {
+            inputs: *inputs,
+            width: self.width,
+            seed: self.seed,
+            dtype,
+            device: ntk_empirical::device(&self.device).map_err(Error::refused("--device"))?,
+            mode: ntk_empirical::Mode::Evaluation,
+        };
+        FiniteNet::lower(&network.net, &lowering).map_err(refused)
+    }
+}
