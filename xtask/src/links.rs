@@ -7,12 +7,19 @@ use crate::project::Project;
 /// Relative links and included listings of every page that name no file, no anchor, or a picture that says nothing.
 pub(crate) fn problems(project: &Project) -> anyhow::Result<Vec<String>> {
     let mut problems = Vec::new();
+    let tested = project.shell.read_file("crates/ntk-bench/src/lib.rs")?;
     for page in project.files(&["docs/src", "README.md", "CONTRIBUTING.md", "SECURITY.md"], &[".md"])? {
         let (text, relative) = (project.shell.read_file(&page)?, project.relative(&page));
         let read = |target: &str| project.shell.read_file(project.root.join(beside(relative, target))).ok();
         let exists = |target: &str| project.root.join(beside(relative, target)).exists();
         for problem in check(&text, read, exists) {
             problems.push(format!("{}: {problem}", relative.display()));
+        }
+        if runs_nowhere(&text) && !tested.contains(&format!("{}\"", relative.display())) {
+            problems.push(format!(
+                "{}: a listing that nothing runs: include it from an example",
+                relative.display()
+            ));
         }
     }
     Ok(problems)
@@ -45,6 +52,12 @@ fn check(text: &str, read: impl Fn(&str) -> Option<String>, exists: impl Fn(&str
         problems.push("a picture says nothing to those who cannot see it: ![what it shows](file)".to_owned());
     }
     problems
+}
+
+/// Whether there is a listing in Rust that is not included from a file.
+fn runs_nowhere(text: &str) -> bool {
+    let mut listings = text.split("```").skip(1).step_by(2);
+    listings.any(|listing| listing.starts_with("rust") && !listing.contains("{{#include "))
 }
 
 /// What stands between an opening and the next closing.
@@ -90,6 +103,12 @@ mod tests {
         for wrong in ["[c](c.md)", "{{#include c.rs}}", "```\n{{#include a.rs:y}}\n```", "![](b.md)"] {
             assert_eq!(problems(wrong), 1, "{wrong}");
         }
+    }
+
+    #[test]
+    fn listings_come_from_examples() {
+        assert!(!runs_nowhere("```text\nrun\n```\n```rust,ignore\n{{#include a.rs:x}}\n```"));
+        assert!(runs_nowhere("```text\nrun\n```\n```rust\nf();\n```"));
     }
 
     #[test]
