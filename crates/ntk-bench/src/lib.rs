@@ -29,8 +29,3 @@ pub use plot::Plot;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 pub struct Readme;
-
-/// The listings of the book that no example holds.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/src/signal-propagation.md")]
-pub struct SignalPropagation;
