@@ -20,10 +20,10 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
     /// Prints what was done as JSON.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Options of every command")]
     pub(crate) json: bool,
     /// No progress, and no notes about files that were written.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = "Options of every command")]
     pub(crate) quiet: bool,
 }
 
@@ -46,7 +46,7 @@ impl Command {
             Command::Kernel(kernel) => kernel.run(quiet),
             Command::Predict(predict) => predict.run(quiet),
             Command::Finite(finite) => finite.run(quiet),
-            Command::Program(program) => program.run(quiet),
+            Command::Program(program) => program.run(),
             Command::TrainCompare(compare) => compare.run(quiet),
             Command::Describe(describe) => describe.run(),
             Command::Completions(completions) => completions.run(),

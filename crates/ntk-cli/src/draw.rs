@@ -33,21 +33,30 @@ pub(crate) struct Draw {
 /// Widths that tell the number of parameters at any other: it is quadratic in the width.
 const SMALL: [usize; 3] = [16, 32, 64];
 
-/// The number of parameters at a width, exactly but for rounding of relative widths. Nothing is drawn there.
+/// What is known of the parameters of finite networks.
+pub(crate) struct Parameters {
+    /// Their number at a width, exactly but for rounding of relative widths.
+    pub(crate) count: f64,
+    /// Their names in the order of the layers.
+    pub(crate) names: Vec<String>,
+}
+
+/// The parameters at a width, at which nothing is drawn.
 pub(crate) fn parameters(
     network: &Network,
     inputs: &Shape,
     width: usize,
-) -> Result<f64, ntk_empirical::Error> {
-    let mut total = 0.0;
+) -> Result<Parameters, ntk_empirical::Error> {
+    let mut parameters = Parameters { count: 0.0, names: Vec::new() };
     for (i, &at) in SMALL.iter().enumerate() {
         let lowering = Lowering { width: at, ..Lowering::for_inputs(*inputs) };
-        let count = FiniteNet::lower(&network.net, &lowering)?.parameter_count() as f64;
+        let net = FiniteNet::lower(&network.net, &lowering)?;
         let others = SMALL.iter().enumerate().filter(|(j, _)| *j != i);
         let weight: f64 = others.map(|(_, &x)| (width as f64 - x as f64) / (at as f64 - x as f64)).product();
-        total += weight * count;
+        parameters.count += weight * net.parameter_count() as f64;
+        parameters.names = net.parameter_names();
     }
-    Ok(total)
+    Ok(parameters)
 }
 
 /// Refuses fixed widths whose weights would not fit in memory at any width.
@@ -80,7 +89,7 @@ impl Draw {
             Digits::F64 => DType::F64,
             Digits::F32 => DType::F32,
         };
-        let count = parameters(network, inputs, self.width).map_err(refused)?;
+        let Parameters { count, .. } = parameters(network, inputs, self.width).map_err(refused)?;
         memory::check((count * dtype.size_in_bytes() as f64) as usize, self.memory)?;
         let lowering = Lowering {
             inputs: *inputs,

@@ -79,8 +79,8 @@ impl Reading {
 }
 
 impl Samples {
-    /// Samples of a shape that hold nothing, to ask what they would cost.
-    pub(crate) fn blank(count: usize, sample: &[usize]) -> Result<Self, Error> {
+    /// Samples of a shape, or sequences of tokens, that hold nothing: to ask what they would cost.
+    pub(crate) fn blank(count: usize, sample: &[usize], vocabulary: Option<usize>) -> Result<Self, Error> {
         let shape = [&[count][..], sample].concat();
         let numbers = shape.iter().try_fold(1usize, |all, &side| all.checked_mul(side));
         if numbers.is_none_or(|n| Vec::<f64>::new().try_reserve_exact(n).is_err()) {
@@ -88,7 +88,11 @@ impl Samples {
             return Err(Error::input("--samples", reason));
         }
         // The system hands out zeros that nobody touches for free.
-        Ok(Samples { source: "--sample-shape".to_owned(), values: Values::Real(ArrayD::zeros(shape)) })
+        let values = match (vocabulary, sample) {
+            (Some(vocabulary), &[length]) => Values::Tokens(Array2::zeros((count, length)), vocabulary),
+            _ => Values::Real(ArrayD::zeros(shape)),
+        };
+        Ok(Samples { source: "--sample-shape".to_owned(), values })
     }
 
     /// The batch.

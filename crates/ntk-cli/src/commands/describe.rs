@@ -8,7 +8,7 @@ use ntk_analytic::{Analytic, Plan};
 use ntk_core::{Facts, Law, Mean, Shape, Which};
 use serde_json::{Value, json};
 
-use crate::draw;
+use crate::draw::{self, Parameters};
 use crate::error::Error;
 use crate::memory;
 use crate::network::{Limit, Network};
@@ -35,9 +35,12 @@ Examples:
 pub(crate) struct Describe {
     /// The network, a JSON file.
     net: PathBuf,
-    /// Shape of one sample, channels last: 784 for vectors, 32,32,3 for images, length and vocabulary for tokens.
+    /// Shape of one sample, channels last: 784 for vectors, 32,32,3 for images, their length for tokens.
     #[arg(long, value_name = "SIDES,CHANNELS", value_delimiter = ',')]
     sample_shape: Option<Vec<usize>>,
+    /// The samples are sequences of tokens, integers below this size.
+    #[arg(long, value_name = "SIZE", requires = "sample_shape")]
+    vocabulary: Option<usize>,
     /// Number of samples whose symmetric kernels are planned.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     samples: usize,
@@ -82,24 +85,38 @@ impl Describe {
         json: &mut Value,
     ) -> Result<(), Error> {
         let refused = |error| Error::refused("--sample-shape")(error);
-        let (channels, sides) = sample.split_last().unwrap_or((&0, &[]));
+        let (channels, sides) = match &self.vocabulary {
+            Some(_) if sample.len() != 1 => {
+                return Err(Error::input(
+                    "--sample-shape",
+                    "a sequence of tokens has a length and nothing else",
+                ));
+            }
+            Some(vocabulary) => (vocabulary, sample),
+            None => sample.split_last().unwrap_or((&0, &[])),
+        };
         let inputs = &Shape::grid(sides, *channels).map_err(refused)?;
         let output = network.net.output_shape(inputs).map_err(refused)?;
         line(text, "shapes", &format!("{} → {}", shape(inputs), shape(&output)));
         draw::check_fixed_widths(network, self.limit.memory)?;
-        let count = draw::parameters(network, inputs, self.width);
-        let finite = match &count {
-            Ok(count) => format!("yes, {count:.0} parameters at width {}", self.width),
+        let parameters = draw::parameters(network, inputs, self.width);
+        let finite = match &parameters {
+            Ok(Parameters { count, .. }) => format!("yes, {count:.0} parameters at width {}", self.width),
             Err(error) => format!("no: {error}"),
         };
         line(text, "finite width", &finite);
-        json["finite_width"] = support_json(&count);
+        json["finite_width"] = support_json(&parameters);
         json["finite_width"]["width"] = json!(self.width);
-        json["finite_width"]["parameters"] = json!(count.ok());
+        if let Ok(Parameters { count, names }) = parameters {
+            line(text, "parameters", &names.join(", "));
+            json["finite_width"]["parameters"] = json!(count);
+            json["finite_width"]["names"] = json!(names);
+        }
         json["shapes"] = json!({ "inputs": shape(inputs), "outputs": shape(&output) });
         if let Ok(limit) = limit {
-            let samples = Samples::blank(self.samples, sample)?;
-            let plan = limit.plan(samples.batch()?, None, Which::Both).map_err(Error::failed)?;
+            let samples = Samples::blank(self.samples, sample, self.vocabulary)?;
+            let plan =
+                limit.plan(samples.batch()?, None, Which::Both).map_err(Error::refused("--sample-shape"))?;
             // Writing to a string cannot fail.
             let _infallible = write!(text, "\nBoth kernels of {} samples:\n{plan}", self.samples);
             if let Err(error) = memory::check(plan.bytes(), self.limit.memory) {

@@ -138,17 +138,34 @@ pub(crate) fn compute(
     quiet: bool,
 ) -> Result<KernelBlock, Error> {
     let Request { x1, x2, which } = *request;
-    let plan = kernel.plan(x1, x2, which).map_err(Error::refused("the samples"))?;
+    let plan = kernel.plan(x1, x2, which).map_err(|error| match error {
+        ntk_analytic::Error::Tokens { .. } => Error::input(
+            "the samples",
+            "tokens are read by an embedding and by nothing else: see --vocabulary",
+        ),
+        error => Error::refused("the samples")(error),
+    })?;
     memory::check(plan.bytes(), limit.memory)?;
     let longest = x1.len().max(x2.map_or(0, |x2| x2.len()));
     let tile = longest.div_ceil(TILES).max(SMALLEST);
-    if plan.seconds < LONG || tile >= longest {
-        return match x2 {
-            Some(x2) => kernel.block(x1, x2, which),
-            None => kernel.symmetric(x1, which),
-        }
-        .map_err(Error::failed);
+    if plan.seconds > LONG && tile < longest {
+        return in_tiles(kernel, request, tile, quiet);
     }
+    let block = match x2 {
+        Some(x2) => kernel.block(x1, x2, which),
+        None => kernel.symmetric(x1, which),
+    };
+    block.map_err(Error::failed)
+}
+
+/// Computes a block in tiles, with a bar.
+fn in_tiles(
+    kernel: &Analytic,
+    request: &Request<'_>,
+    tile: usize,
+    quiet: bool,
+) -> Result<KernelBlock, Error> {
+    let Request { x1, x2, which } = *request;
     let bar = progress::bar("tiles", 0, quiet);
     let shown = bar.clone();
     let tiled = Tiled::new(kernel, tile).map_err(Error::failed)?.with_observer(move |progress| {
@@ -162,4 +179,25 @@ pub(crate) fn compute(
     };
     bar.finish_and_clear();
     block.map_err(Error::failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+    use ntk_core::{Activation, Net, Variance};
+
+    use super::*;
+
+    #[test]
+    fn tiles_change_nothing() {
+        let kernel = Analytic::new(Net::mlp(2, Activation::ERF, 1, Variance::TWO, Variance::ONE)).unwrap();
+        let x = |n: usize| Array2::from_shape_fn((n, 3), |(i, j)| ((5 * i + 3 * j + n) as f64).sin());
+        let (a, b) = (x(7), x(4));
+        let request = Request { x1: (&a).into(), x2: None, which: Which::Both };
+        let tiled = in_tiles(&kernel, &request, 3, true).unwrap();
+        assert_eq!(tiled, kernel.symmetric((&a).into(), Which::Both).unwrap());
+        let request = Request { x1: (&a).into(), x2: Some((&b).into()), which: Which::Ntk };
+        let tiled = in_tiles(&kernel, &request, 3, true).unwrap();
+        assert_eq!(tiled, kernel.block((&a).into(), (&b).into(), Which::Ntk).unwrap());
+    }
 }

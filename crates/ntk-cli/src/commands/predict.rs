@@ -57,7 +57,7 @@ pub(crate) struct Predict {
     /// What is trained.
     #[arg(long, value_enum, default_value_t = Kind::Ntk)]
     kind: Kind,
-    /// Time of gradient flow, about the number of steps of descent; inf for the end.
+    /// Time of gradient flow, about the number of steps of descent; inf, the end, unless given.
     #[arg(long, allow_negative_numbers = true, value_name = "T")]
     time: Option<At>,
     /// Learning rate; 1 unless given.

@@ -60,7 +60,7 @@ type Line = (String, Vec<(&'static str, Estimate)>);
 type Kernels = Vec<(&'static str, Array2<Estimate>)>;
 
 impl Run {
-    pub(crate) fn run(&self, _quiet: bool) -> Result<Report, Error> {
+    pub(crate) fn run(&self) -> Result<Report, Error> {
         let file = self.program.display().to_string();
         let program = Program::from_json(&files::text(&self.program)?).map_err(Error::refused(&file))?;
         let output = self.output.get();

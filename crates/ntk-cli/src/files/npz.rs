@@ -101,3 +101,52 @@ fn write_entries<W: Write + Seek>(
     }
     entry(PROVENANCE, 4 * provenance.len(), &|out| npy::write_text(out, provenance))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, SeekFrom};
+
+    use ndarray::Array2;
+
+    use super::*;
+
+    /// A disk of so many bytes.
+    struct Disk {
+        content: Cursor<Vec<u8>>,
+        size: u64,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.content.position() + bytes.len() as u64 > self.size {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.content.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Seek for Disk {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.content.seek(to)
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_wherever_it_ends() {
+        let array = Array2::from_shape_fn((5, 4), |(i, j)| (i + j) as f64);
+        let write_to = |size| {
+            let mut disk = Disk { content: Cursor::new(Vec::new()), size };
+            let arrays = [Named::new("ntk", &array)];
+            write(&mut disk, &arrays, "{}").map(|()| disk.content.into_inner().len() as u64)
+        };
+        let whole = write_to(u64::MAX).unwrap();
+        assert_eq!(write_to(whole).unwrap(), whole);
+        for size in 0..whole {
+            assert_eq!(write_to(size).unwrap_err().kind(), io::ErrorKind::StorageFull, "{size}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use ndarray::{Array1, Array2, Ix2, array};
 use ntk_analytic::Analytic;
-use ntk_core::{KernelFn, Net, Shape, Which};
+use ntk_core::{Batch, KernelFn, Net, Shape, Variance, Which};
 use ntk_dynamics::{LearningRate, LossScale, Ridge, Time};
 use ntk_empirical::{FiniteNet, Lowering, NtkOptions, TrainOptions};
 
@@ -123,6 +123,26 @@ fn images_may_come_as_rows() {
 }
 
 #[test]
+fn tokens_are_integers_below_the_vocabulary() {
+    let folder = Folder::new("tokens");
+    let readout = Net::readout(2, Variance::ONE, Variance::ZERO);
+    let net = Net::serial([Net::embedding(Variance::TWO), Net::global_average_pool(), readout]);
+    folder.put("net.json", net.to_json());
+    folder.put("tokens.csv", "0,1,1\n4,0,1\n");
+    folder.json("kernel --net net.json --x1 tokens.csv --vocabulary 5 -o k.npz");
+    let tokens = array![[0u32, 1, 1], [4, 0, 1]];
+    let batch = Batch::tokens(tokens.view(), 5).unwrap();
+    let block = Analytic::new(net).unwrap().symmetric(batch, Which::Both).unwrap();
+    assert_eq!(folder.array("k.npz", "ntk"), block.ntk.unwrap().into_dyn());
+    let text = folder.fails(2, "kernel --net net.json --x1 tokens.csv --vocabulary 4 -o l.npz");
+    assert!(text.contains("token 4 of sample 1, position 0"), "{text}");
+    assert!(folder.fails(2, "kernel --net net.json --x1 tokens.csv -o l.npz").contains("--vocabulary"));
+    let report = folder.json("describe net.json --sample-shape 3 --vocabulary 5");
+    // A row of 512 for each token, and a readout of 2 outputs.
+    assert_eq!(report["finite_width"]["parameters"], 5.0 * 512.0 + 512.0 * 2.0);
+}
+
+#[test]
 fn predictions_are_those_of_the_library() {
     let folder = folder("predict_library");
     let kernel = Analytic::new(net(&folder)).unwrap();
@@ -238,6 +258,7 @@ fn networks_are_described_before_anything_is_computed() {
     let report = folder.json("describe net.json --sample-shape 2 --width 512");
     // (2 + 1) · 512, (512 + 1) · 512 and 512.
     assert_eq!(report["finite_width"]["parameters"], 264_704.0);
+    assert_eq!(report["finite_width"]["names"][3], "2.bias");
     assert_eq!(report["facts"]["depth"], 3);
     assert_eq!(
         (&report["infinite_width"]["known"], &report["facts"]["law"]),
