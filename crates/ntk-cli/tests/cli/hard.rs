@@ -70,4 +70,24 @@ mod unix {
         let run = shell(&folder, "\"$NTK\" completions bash | head -c 1; exit 0");
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
     }
+
+    /// Every command of the session, and what the page shows of its output.
+    #[test]
+    fn the_session_of_the_book_goes_as_it_is_told() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/src/command-line.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let folder = Folder::new("session");
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_ntk")).parent().unwrap().to_str().unwrap();
+        let mut commands = 0;
+        for block in page.split("```text\n").skip(1).map(|rest| rest.split("```").next().unwrap()) {
+            for (command, shown) in block.split("$ ").skip(1).map(|part| part.split_once('\n').unwrap()) {
+                let run = shell(&folder, &format!("PATH=\"{program}:$PATH\"; {command}"));
+                assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{command}");
+                let shown = shown.trim_end().trim_end_matches("...");
+                assert!(run.stdout.starts_with(shown), "{command} gives\n{}", run.stdout);
+                commands += 1;
+            }
+        }
+        assert!(commands >= 10, "{commands} commands");
+    }
 }
