@@ -47,6 +47,17 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// The same networks in neural-tangents and here, in turns: a table of ratios.
+    Peer {
+        /// Rows; all if none is given.
+        rows: Vec<String>,
+        /// Brings neural-tangents, in an environment of its own in the target directory.
+        #[arg(long)]
+        install: bool,
+        /// Also write one JSON object a line.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Builds the documentation of the crates, and the book where mdbook is installed.
     Docs,
     /// Computes golden values again with the reference programs.

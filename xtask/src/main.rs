@@ -10,6 +10,7 @@ mod docs;
 mod flags;
 mod golden;
 mod links;
+mod peer;
 mod project;
 mod reproduce;
 mod tidy;
@@ -30,6 +31,7 @@ fn main() -> anyhow::Result<()> {
         Command::Data { names, to, archive } => {
             data::run(&project, &names, to.as_deref(), archive.as_deref())
         }
+        Command::Peer { rows, install, json } => peer::run(&project, &rows, install, json.as_deref()),
         Command::Docs => docs::run(&project),
         Command::Golden => golden::run(&project),
     }

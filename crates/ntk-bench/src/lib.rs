@@ -4,7 +4,8 @@
 //! * [`experiments::ALL`]: the table of all of them; [`run`](runner::run) works through it.
 //! * [`data`]: the embedded digits, MNIST and CIFAR-10 from files.
 //! * [`stats`]: fitted rates with standard errors, quantiles, tests of normality.
-//! * [`page`]: one HTML file with every verdict, plot and number; [`record`]: how a benchmark states its unit.
+//! * [`page`]: one HTML file with every verdict, plot and number; [`record`]: how a benchmark states its unit;
+//!   [`peer`]: rows of the comparison with neural-tangents.
 
 pub mod claim;
 pub mod data;
@@ -15,6 +16,7 @@ pub mod experiments;
 pub mod machine;
 mod number;
 pub mod page;
+pub mod peer;
 pub mod plot;
 pub mod record;
 pub mod runner;

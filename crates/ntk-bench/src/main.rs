@@ -34,6 +34,14 @@ enum Command {
     },
     /// Runs experiments, writes one JSON file for each and the page; fails if a claim fails.
     Run(Run),
+    /// Measures one row of the comparison with neural-tangents and prints it as JSON.
+    Time {
+        /// The row.
+        row: String,
+        /// float32 or float64.
+        #[arg(long, default_value = "float64", value_parser = ["float32", "float64"])]
+        dtype: String,
+    },
     /// Writes the page again from the JSON files.
     Render {
         /// Directory of the reports.
@@ -118,6 +126,12 @@ fn dispatch(command: Command) -> Result<bool, Error> {
             let records = runner::run(&everything, &selected, &options, &run.out)?;
             println!("{}", runner::render(&everything, &run.out)?.display());
             Ok(records.iter().all(runner::Record::holds))
+        }
+        Command::Time { row, dtype } => {
+            let timing = ntk_bench::peer::time(&row, dtype == "float32")
+                .map_err(|source| Error::Experiment { name: row, source })?;
+            println!("{}", serde_json::json!(timing));
+            Ok(true)
         }
         Command::Render { out } => {
             println!("{}", runner::render(&everything, &out)?.display());
