@@ -140,6 +140,8 @@ fn check_cuda(project: &Project) -> anyhow::Result<Outcome> {
 
 /// No `-p`: a build of one package chooses features of its own for the dependencies, and compiles them once more.
 fn examples(project: &Project) -> anyhow::Result<Outcome> {
+    // All at once, on all cores; then one after another.
+    cmd!(project.shell, "cargo build --quiet --profile ci --workspace --examples").run()?;
     for package in project.packages() {
         for example in package.targets("example") {
             cmd!(project.shell, "cargo run --quiet --profile ci --example {example}").run()?;
