@@ -59,31 +59,46 @@ pub(crate) fn parameters(
     Ok(parameters)
 }
 
-/// Refuses fixed widths whose weights would not fit in memory at any width.
-pub(crate) fn check_fixed_widths(network: &Network, memory: Option<Bytes>) -> Result<(), Error> {
-    let mut widths = Vec::new();
-    fixed_widths(&network.json(), &mut widths);
-    widths.sort_by(|a, b| b.total_cmp(a));
-    // A weight lies between two layers, one of them perhaps of the smallest width that is drawn.
-    let [first, second] = [0, 1].map(|k| widths.get(k).copied().unwrap_or(0.0).max(SMALL[2] as f64));
-    memory::check((8.0 * first * second) as usize, memory)
+/// Refuses sizes in a description whose weights would not fit in memory at the smallest width that is drawn.
+pub(crate) fn check_sizes(network: &Network, memory: Option<Bytes>) -> Result<(), Error> {
+    let mut sizes = Sizes::default();
+    sizes.collect(&network.json());
+    sizes.widths.sort_by(|a, b| b.total_cmp(a));
+    // A weight lies between two layers, for each position of a window.
+    let [first, second] = [0, 1].map(|k| sizes.widths.get(k).copied().unwrap_or(1.0));
+    memory::check((8.0 * first * second * sizes.window.max(1.0)) as usize, memory)
 }
 
-fn fixed_widths(part: &Value, widths: &mut Vec<f64>) {
-    match part {
-        Value::Object(fields) => {
-            widths.extend(fields.get("fixed").and_then(Value::as_f64));
-            fields.values().for_each(|field| fixed_widths(field, widths));
+/// The sizes that a description names.
+#[derive(Default)]
+struct Sizes {
+    widths: Vec<f64>,
+    /// Positions of the largest window.
+    window: f64,
+}
+
+impl Sizes {
+    fn collect(&mut self, part: &Value) {
+        match part {
+            Value::Object(fields) => {
+                self.widths.extend(fields.get("fixed").and_then(Value::as_f64));
+                let hidden = fields.get("hidden").and_then(Value::as_f64);
+                self.widths.extend(hidden.map(|ratio| ratio * SMALL[2] as f64));
+                let sides = fields.get("shape").and_then(Value::as_array);
+                let positions = sides.map_or(1.0, |sides| sides.iter().filter_map(Value::as_f64).product());
+                self.window = self.window.max(positions);
+                fields.values().for_each(|field| self.collect(field));
+            }
+            Value::Array(parts) => parts.iter().for_each(|part| self.collect(part)),
+            _ => {}
         }
-        Value::Array(parts) => parts.iter().for_each(|part| fixed_widths(part, widths)),
-        _ => {}
     }
 }
 
 impl Draw {
     /// Draws the network for inputs of a shape, if it fits the bound on memory.
     pub(crate) fn lower(&self, network: &Network, inputs: &Shape) -> Result<FiniteNet, Error> {
-        check_fixed_widths(network, self.memory)?;
+        check_sizes(network, self.memory)?;
         let refused = |error| Error::refused(network.path.display())(error);
         let dtype = match self.precision {
             Digits::F64 => DType::F64,

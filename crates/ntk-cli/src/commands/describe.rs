@@ -98,7 +98,7 @@ impl Describe {
         let inputs = &Shape::grid(sides, *channels).map_err(refused)?;
         let output = network.net.output_shape(inputs).map_err(refused)?;
         line(text, "shapes", &format!("{} → {}", shape(inputs), shape(&output)));
-        draw::check_fixed_widths(network, self.limit.memory)?;
+        draw::check_sizes(network, self.limit.memory)?;
         let parameters = draw::parameters(network, inputs, self.width);
         let finite = match &parameters {
             Ok(Parameters { count, .. }) => format!("yes, {count:.0} parameters at width {}", self.width),

@@ -98,6 +98,10 @@ fn huge_shapes_are_promises_only() {
     folder.put("wide.json", folder.text("net.json").replace("\"fixed\": 1", "\"fixed\": 1000000000000000"));
     assert!(folder.fails(1, "finite --net wide.json --x1 x.npy --width 8 -o f.npz").contains("of memory"));
     assert!(folder.fails(1, "describe wide.json --sample-shape 2").contains("of memory"));
+    folder.put("ratio.json", folder.text("net.json").replace("\"hidden\": 1.0", "\"hidden\": 1e10"));
+    assert!(folder.fails(1, "describe ratio.json --sample-shape 2").contains("of memory"));
+    folder.put("window.json", folder.text("conv.json").replace("[3, 3]", "[65536, 65536]"));
+    assert!(folder.fails(1, "describe window.json --sample-shape 4,4,1").contains("of memory"));
     let text = folder.fails(1, "kernel --net net.json --x1 x.npy --memory 10 -o k.npz");
     assert!(text.contains("--memory"), "{text}");
 }
