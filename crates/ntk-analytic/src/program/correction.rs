@@ -20,7 +20,7 @@ use super::{Error, ParticleLimit, ParticleOptions};
 /// let options = ParticleOptions { particles: 1 << 16, ..ParticleOptions::default() };
 /// let kernels = GradientDependence::new(&program, options)?;
 /// let lost = kernels.correction()[[0, 0]];
-/// assert!((lost.value - 0.275).abs() < 0.02, "{lost:?}");
+/// assert!(lost.value > 5.0 * lost.error, "{lost:?}");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
