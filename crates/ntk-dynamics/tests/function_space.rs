@@ -277,18 +277,24 @@ fn circle(classes: usize) -> (Gram, Array2<f64>, Array2<f64>) {
     (Gram::new(Array2::from_shape_fn((8, 8), |(i, j)| kernel(i, j))).unwrap(), labels, initial)
 }
 
+/// Up to what the rounding of another processor may turn: a step, and the dimension of one Krylov space in fifty.
+fn work_is(found: Work, snapshot: Work) {
+    let near = |a: u64, b: u64, slack: u64| assert!(a.abs_diff(b) <= slack, "{found:?} for {snapshot:?}");
+    near(found.evaluations, snapshot.evaluations, 1 + snapshot.evaluations / 50);
+    near(found.accepted, snapshot.accepted, 1);
+    near(found.rejected, snapshot.rejected, 1);
+}
+
 #[test]
 fn work_is_reported() {
     let (gram, y, f) = circle(3);
     let times = [Time::Finite(1.0), Time::Finite(100.0)];
     let flow = FunctionSpace::flow(&gram, Ridge::None, CrossEntropy, rate(1.0), LossScale::MeanN).unwrap();
     let run = flow.fit(y.view(), f.view(), &times).unwrap();
-    assert_eq!(run.work, Work { evaluations: 1382, accepted: 106, rejected: 1 });
+    work_is(run.work, Work { evaluations: 1382, accepted: 106, rejected: 1 });
     let squared = FunctionSpace::flow(&gram, Ridge::None, Squared, rate(1.0), LossScale::MeanN).unwrap();
-    assert_eq!(
-        squared.fit(y.view(), f.view(), &times).unwrap().work,
-        Work { evaluations: 42, accepted: 3, rejected: 0 }
-    );
+    let work = squared.fit(y.view(), f.view(), &times).unwrap().work;
+    work_is(work, Work { evaluations: 42, accepted: 3, rejected: 0 });
     let none = flow.fit(y.view(), f.view(), &[Time::Finite(0.0)]).unwrap();
     assert_eq!((none.work, &none.snapshots[0].train), (Work::default(), &f));
     assert!(flow.fit(y.view(), f.view(), &[]).unwrap().snapshots.is_empty());
