@@ -182,6 +182,7 @@ struct Tabled {
     error: f64,
 }
 
+/// By rules of more and more nodes, until two of them agree.
 fn prepare_nested(
     function: Kinked,
     name: &str,
@@ -189,7 +190,24 @@ fn prepare_nested(
     q2: &[f64],
     tolerance: f64,
 ) -> Result<Box<dyn Prepared>, Error> {
-    let (rule, finer) = (Rule::new(20), Rule::new(28));
+    for nodes in [[20, 28], [32, 44]] {
+        match nested(function.clone(), name, q1, q2, tolerance, nodes) {
+            Err(Error::Quadrature { .. }) => {}
+            done => return done,
+        }
+    }
+    nested(function, name, q1, q2, tolerance, [48, 64])
+}
+
+fn nested(
+    function: Kinked,
+    name: &str,
+    q1: &[f64],
+    q2: &[f64],
+    tolerance: f64,
+    nodes: [usize; 2],
+) -> Result<Box<dyn Prepared>, Error> {
+    let [rule, finer] = nodes.map(Rule::new);
     let mut moments = HashMap::new();
     let mut error = 0.0f64;
     for &q in q1.iter().chain(q2) {
