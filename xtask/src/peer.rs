@@ -111,6 +111,8 @@ fn line(row: &str, dtype: &str, here: &[Value], there: &[Value]) -> anyhow::Resu
     Ok(json!({
         "row": row, "dtype": dtype,
         "cold": cold, "warm": warm, "spread": spread, "check": check,
+        "diagonal_error": here.first().map(|run| &run["diagonal_error"]),
+        "peer_diagonal_error": there.first().map(|run| &run["diagonal_error"]),
         "peer_cold": peer_cold, "peer_warm": peer_warm, "peer_spread": peer_spread, "peer_check": peer_check,
         "ratio_cold": peer_cold / cold, "ratio_warm": peer_warm / warm,
     }))
@@ -129,8 +131,12 @@ fn shown(line: &Value) -> String {
     let number = |key: &str| line[key].as_f64().unwrap_or(f64::NAN);
     let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
     let apart = (number("check") / number("peer_check") - 1.0).abs();
+    let errors = match (line["diagonal_error"].as_f64(), line["peer_diagonal_error"].as_f64()) {
+        (Some(here), Some(there)) => format!("{here:.0e}, {there:.0e}"),
+        _ => String::new(),
+    };
     format!(
-        "| {} | {} | {} | {} | {:.1} | {} | {} | {:.1} | {apart:.0e} |",
+        "| {} | {} | {} | {} | {:.1} | {} | {} | {:.1} | {apart:.0e} | {errors} |",
         text("row"),
         text("dtype"),
         time(number("warm")),
@@ -154,7 +160,7 @@ fn time(seconds: f64) -> String {
 
 fn table(lines: &[Value]) -> String {
     let head = "| row | numbers | ntk, warm | neural-tangents, warm | ratio | ntk, cold | neural-tangents, cold | ratio | \
-                relative difference of the results |\n|---|---|---|---|---|---|---|---|---|\n";
+                difference of the results | errors of the diagonal |\n|---|---|---|---|---|---|---|---|---|---|\n";
     lines.iter().fold(head.to_owned(), |text, line| text + &shown(line) + "\n")
 }
 
