@@ -8,20 +8,6 @@ use xshell::cmd;
 
 use crate::project::Project;
 
-/// Rows and the numbers of the peer that are worth their time: pooled convolutions take it minutes in double precision.
-const ROWS: [&str; 11] = [
-    "dense_relu",
-    "dense_erf",
-    "dense_gelu",
-    "depth_100",
-    "conv_flatten",
-    "conv_pool",
-    "myrtle_10",
-    "attention",
-    "finite_dense",
-    "finite_conv",
-    "ensemble",
-];
 /// Processes of each program and row.
 const TURNS: usize = 3;
 
@@ -32,18 +18,18 @@ pub(crate) fn run(
     install: bool,
     json: Option<&Path>,
 ) -> anyhow::Result<()> {
-    for row in rows {
-        if !ROWS.contains(&row.as_str()) {
-            bail!("no row is called \"{row}\"; there are: {}", ROWS.join(", "));
-        }
-    }
     let python = python(project, install)?;
     let (shell, target) = (&project.shell, &project.target);
     cmd!(shell, "cargo build --quiet --release --bin ntk-bench").env("CARGO_TARGET_DIR", target).run()?;
     let ours = target.join("release/ntk-bench");
+    let all = cmd!(shell, "{ours} time").quiet().read()?;
+    let all: Vec<&str> = all.lines().collect();
+    if let Some(row) = rows.iter().find(|row| !all.contains(&row.as_str())) {
+        bail!("no row is called \"{row}\"; there are: {}", all.join(", "));
+    }
     let script = project.root.join("benches/peer/peer.py");
     let mut lines = Vec::new();
-    for row in ROWS.iter().filter(|row| rows.is_empty() || rows.iter().any(|name| name == *row)) {
+    for row in all.into_iter().filter(|row| rows.is_empty() || rows.iter().any(|name| name == row)) {
         for dtype in ["float32", "float64"] {
             let (mut here, mut there) = (Vec::new(), Vec::new());
             for _ in 0..TURNS {
@@ -56,13 +42,14 @@ pub(crate) fn run(
             let line = line(row, dtype, &here, &there)?;
             println!("{}", shown(&line));
             lines.push(line);
+            // Row by row, so that an interrupted comparison keeps what it has.
+            if let Some(path) = json {
+                let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+                shell.write_file(path, text)?;
+            }
         }
     }
     println!("\n{}", table(&lines));
-    if let Some(path) = json {
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        shell.write_file(path, text)?;
-    }
     Ok(())
 }
 

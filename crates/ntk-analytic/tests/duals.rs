@@ -225,7 +225,7 @@ fn signed_gap() -> impl Strategy<Value = f64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4, ..ProptestConfig::default() })]
+    #![proptest_config(ntk_testkit::cases(4))]
 
     #[test]
     fn every_dual_equals_quadrature(q11 in variance(), other in variance(), equal: bool, gap in signed_gap()) {

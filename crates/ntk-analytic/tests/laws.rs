@@ -5,7 +5,7 @@
 use ndarray::{Array2, ShapeBuilder, s};
 use ntk_analytic::Analytic;
 use ntk_core::{Activation, Batch, DropRate, KernelFn, Net, Variance, Which};
-use ntk_testkit::{laws, strategies};
+use ntk_testkit::{cases, laws, strategies};
 use proptest::prelude::*;
 
 fn both(net: Net, x: &Array2<f64>) -> (Array2<f64>, Array2<f64>) {
@@ -21,16 +21,6 @@ fn distance(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
         if error == 0.0 { 0.0 } else { error / (diagonal[i] * diagonal[j]).sqrt() }
     });
     worst.fold(0.0, f64::max)
-}
-
-/// This many cases, or those of the environment variable `PROPTEST_CASES`.
-fn cases(default: u32) -> ProptestConfig {
-    let config = ProptestConfig::default();
-    if std::env::var_os("PROPTEST_CASES").is_some() {
-        config
-    } else {
-        ProptestConfig { cases: default, ..config }
-    }
 }
 
 fn variance(v: f64) -> Variance {

@@ -11,18 +11,8 @@ use ntk_core::program::{
 };
 use ntk_core::{KernelFn, Which};
 use ntk_empirical::FiniteProgram;
-use ntk_testkit::strategies;
+use ntk_testkit::{cases, strategies};
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
-
-/// So many cases, or those of the environment variable `PROPTEST_CASES`; the same every time, since five standard errors
-/// are exceeded in one of some thousand.
-fn cases(default: u32) -> ProptestConfig {
-    let config = ProptestConfig::default();
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { config.cases } else { default };
-    let rng_seed = if config.rng_seed == RngSeed::Random { RngSeed::Fixed(2019) } else { config.rng_seed };
-    ProptestConfig { cases, rng_seed, failure_persistence: None, ..config }
-}
 
 fn kernel(program: &Program) -> KernelLimit {
     KernelLimit::new(program.clone()).unwrap()

@@ -36,8 +36,8 @@ enum Command {
     Run(Run),
     /// Measures one row of the comparison with neural-tangents and prints it as JSON.
     Time {
-        /// The row.
-        row: String,
+        /// The row; without one, the names of all are printed.
+        row: Option<String>,
         /// float32 or float64.
         #[arg(long, default_value = "float64", value_parser = ["float32", "float64"])]
         dtype: String,
@@ -127,7 +127,11 @@ fn dispatch(command: Command) -> Result<bool, Error> {
             println!("{}", runner::render(&everything, &run.out)?.display());
             Ok(records.iter().all(runner::Record::holds))
         }
-        Command::Time { row, dtype } => {
+        Command::Time { row: None, .. } => {
+            println!("{}", ntk_bench::peer::ROWS.join("\n"));
+            Ok(true)
+        }
+        Command::Time { row: Some(row), dtype } => {
             let timing = ntk_bench::peer::time(&row, dtype == "float32")
                 .map_err(|source| Error::Experiment { name: row, source })?;
             println!("{}", serde_json::json!(timing));

@@ -5,6 +5,8 @@ use ntk_testkit::strategies;
 use proptest::prelude::*;
 
 proptest! {
+    #![proptest_config(ntk_testkit::cases(256))]
+
     #[test]
     fn derivative_equals_central_difference(phi in strategies::activation(), x in -4.0..4.0f64) {
         let away = phi.kinks().iter().all(|kink| (x - kink).abs() > 2e-3);

@@ -66,6 +66,8 @@ fn samples(n: usize) -> Array2<f64> {
 }
 
 proptest! {
+    #![proptest_config(ntk_testkit::cases(256))]
+
     #[test]
     fn adaptors_obey_the_laws_of_kernels(x in strategies::nasty_inputs(), tile in 1usize..12) {
         let kernel = Counting::default();

@@ -194,6 +194,8 @@ fn everything() -> impl Strategy<Value = (Array3<f64>, Array2<u32>, Vec<usize>, 
 }
 
 proptest! {
+    #![proptest_config(ntk_testkit::cases(256))]
+
     #[test]
     fn ranges_and_selections_take_along_what_belongs_to_samples(
         (values, tokens, lengths, edges) in everything(),

@@ -11,6 +11,8 @@ use ntk_testkit::strategies;
 use proptest::prelude::*;
 
 proptest! {
+    #![proptest_config(ntk_testkit::cases(256))]
+
     #[test]
     fn reading_undoes_writing(
         net in prop_oneof![

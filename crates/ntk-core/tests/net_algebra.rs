@@ -45,6 +45,8 @@ fn all_affine(net: &Net, holds: &impl Fn(Width, Affine) -> bool) -> bool {
 }
 
 proptest! {
+    #![proptest_config(ntk_testkit::cases(256))]
+
     #[test]
     fn then_is_associative(a in any_net(), b in any_net(), c in any_net()) {
         let (left, right) = (a.clone().then(b.clone()).then(c.clone()), a.clone().then(b.clone().then(c.clone())));

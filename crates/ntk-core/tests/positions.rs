@@ -58,6 +58,8 @@ fn read(window: &Window, side: usize, transposed: bool) -> Option<Vec<Vec<Option
 }
 
 proptest! {
+    #![proptest_config(ntk_testkit::cases(256))]
+
     #[test]
     fn windows_read_what_padded_copies_hold(
         side in 1usize..9, shape in 1usize..6, stride in 1usize..4, dilation in 1usize..4,

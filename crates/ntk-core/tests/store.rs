@@ -114,7 +114,7 @@ fn told<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(ntk_testkit::cases(32))]
 
     #[test]
     fn a_stored_kernel_is_the_kernel(

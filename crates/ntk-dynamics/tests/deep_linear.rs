@@ -6,14 +6,8 @@ use ndarray::{Array1, Array2, array};
 use ntk_core::Variance;
 use ntk_dynamics::deep_linear::{Architecture, Basis, Limit, Risk, WeightLaw};
 use ntk_dynamics::{Error, LearningRate};
+use ntk_testkit::cases;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
-
-/// The same cases in every run; as many as PROPTEST_CASES says where it is set.
-fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(32);
-    ProptestConfig { cases, rng_seed: RngSeed::Fixed(2022), ..ProptestConfig::default() }
-}
 
 /// A moment of trace 1 and rank at least one, a target, and an architecture.
 #[derive(Clone, Debug)]
@@ -78,7 +72,7 @@ fn distance(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(cases(32))]
 
     #[test]
     fn lazy_operators_and_walks_are_one_limit(task in task(0..4, true), steps in 1usize..5) {

@@ -7,14 +7,8 @@ use ntk_dynamics::{
     Descent, Error, GradientFlow, Gram, LearningRate, LossScale, Method, Momentum, Posterior, Ridge,
     Schedule, ScheduledDescent, Spectrum, Steps, StochasticDescent, Time, WeightDecay, side_by_side,
 };
+use ntk_testkit::cases;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
-
-/// The same 32 cases in every run; as many as PROPTEST_CASES says where it is set.
-fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(32);
-    ProptestConfig { cases, rng_seed: RngSeed::Fixed(2019), ..ProptestConfig::default() }
-}
 
 /// A model linear in its change of parameters, f₀ + J ω, on train and two test points, with initial parameters.
 #[derive(Clone, Debug)]
@@ -118,7 +112,7 @@ fn stable(model: &Model, method: Method, decay: f64, fraction: f64) -> f64 {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(cases(32))]
 
     #[test]
     fn schedules_momenta_and_decay_to_the_start_are_their_loops(

@@ -7,14 +7,8 @@ use ntk_dynamics::{
     CrossEntropy, Error, FunctionSpace, GradientFlow, Gram, Huber, LearningRate, Logistic, Loss, LossScale,
     Momentum, MomentumFlow, Ridge, SmoothHinge, Spectrum, Squared, SquaredHinge, Time, Tolerance, Work,
 };
+use ntk_testkit::cases;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
-
-/// The same 24 cases in every run; as many as PROPTEST_CASES says where it is set.
-fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(24);
-    ProptestConfig { cases, rng_seed: RngSeed::Fixed(2019), ..ProptestConfig::default() }
-}
 
 /// A kernel J Jᵀ/p on train and test points, targets and initial outputs.
 #[derive(Clone, Debug)]
@@ -141,7 +135,7 @@ fn off<L: Loss + Clone>(task: &Task, loss: L, y: &Array2<f64>, friction: Option<
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(cases(24))]
 
     #[test]
     fn flow_of_every_loss_solves_its_differential_equation(task in task_with(12), t in 0.5..6.0) {

@@ -9,14 +9,8 @@ use ntk_dynamics::{
     ConjugateGradients, Error, Gram, IterativePosterior, KernelOperator, Posterior, Ridge, RowTiles,
 };
 use ntk_linalg::normals;
+use ntk_testkit::cases;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
-
-/// The same 32 cases in every run; as many as PROPTEST_CASES says where it is set.
-fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(32);
-    ProptestConfig { cases, rng_seed: RngSeed::Fixed(1952), ..ProptestConfig::default() }
-}
 
 /// exp(−|u − v|) between points of a line; the first n are train points.
 fn kernel(points: usize, seed: u64) -> Array2<f64> {
@@ -31,7 +25,7 @@ fn full(kernel: &Array2<f64>, k: usize) -> Array2<f64> {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(cases(32))]
 
     #[test]
     fn answers_are_those_of_cholesky_within_their_bounds(

@@ -9,14 +9,8 @@ use ntk_dynamics::{
     Ridge, Spectrum, Steps, Time,
 };
 use ntk_linalg::{Symmetric, eigenvalues};
+use ntk_testkit::cases;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
-
-/// The same 48 cases in every run; as many as PROPTEST_CASES says where it is set.
-fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(48);
-    ProptestConfig { cases, rng_seed: RngSeed::Fixed(2019), ..ProptestConfig::default() }
-}
 
 /// Kernels of one network on train and test points: J Jᵀ/p with J = [J_train; J_test], and likewise for K.
 #[derive(Clone, Debug)]
@@ -140,7 +134,7 @@ fn both(train: Array2<f64>, test: Array2<f64>) -> Array2<f64> {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn flow_solves_its_differential_equation(task in task(), t in 0.0..3.0) {

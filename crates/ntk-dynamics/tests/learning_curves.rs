@@ -7,14 +7,8 @@ use ntk_dynamics::{
     Eigenlearning, Error, Evidence, Gram, LearningRate, LossScale, Posterior, Ridge, Spectrum, TargetMode,
 };
 use ntk_linalg::normals;
+use ntk_testkit::cases;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
-
-/// The same 64 cases in every run; as many as PROPTEST_CASES says where it is set.
-fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(64);
-    ProptestConfig { cases, rng_seed: RngSeed::Fixed(2020), ..ProptestConfig::default() }
-}
 
 const MODES: usize = 300;
 
@@ -107,7 +101,7 @@ fn modes() -> impl Strategy<Value = Vec<TargetMode>> {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn learnabilities_sum_to_the_samples(modes in modes(), samples in 0.1..200.0, exponent in -8.0..3.0, noise in 0.0..1.0) {

@@ -6,14 +6,8 @@ use ndarray::{Array2, s};
 use ntk_dynamics::{
     Descent, GradientFlow, Gram, LearningRate, LossScale, Momentum, Ridge, Spectrum, Steps, Time,
 };
+use ntk_testkit::cases;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
-
-/// The same 48 cases in every run; as many as PROPTEST_CASES says where it is set.
-fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(48);
-    ProptestConfig { cases, rng_seed: RngSeed::Fixed(2019), ..ProptestConfig::default() }
-}
 
 /// Jacobian (n + 2, 16), initial outputs (n + 2, k), targets (n, k) for 2–7 train points.
 fn model() -> impl Strategy<Value = [Array2<f64>; 3]> {
@@ -36,7 +30,7 @@ fn norm(a: &Array2<f64>) -> f64 {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn outputs_are_a_mean_and_what_is_left_of_the_start([j, f0, y] in model(), t in 0.0..20.0) {

@@ -9,14 +9,8 @@ use ntk_dynamics::{
     Ridge, Spectrum, Temperature, Time, one_hot,
 };
 use ntk_linalg::normals;
+use ntk_testkit::cases;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
-
-/// The same 48 cases in every run; as many as PROPTEST_CASES says where it is set.
-fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(48);
-    ProptestConfig { cases, rng_seed: RngSeed::Fixed(2006), ..ProptestConfig::default() }
-}
 
 fn kernel(rows: usize, rank: usize, seed: u64) -> Array2<f64> {
     let features = normals(seed, (rows, rank));
@@ -33,7 +27,7 @@ fn far(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn leaving_one_out_is_refitting(n in 2usize..8, k in 1usize..4, full: bool, ridge in 0.05..2.0, seed: u64) {

@@ -90,7 +90,7 @@ fn smooth_network() -> impl Strategy<Value = Net> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ntk_testkit::cases(48))]
 
     #[test]
     fn jvp_is_adjoint_to_vjp(net in network(), seed in 0u64..1000) {

@@ -156,7 +156,7 @@ fn all_methods_agree_with_candle() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ntk_testkit::cases(24))]
 
     #[test]
     fn all_methods_agree_on_random_networks(net in strategies::any_net(), seed in 0u64..1000) {

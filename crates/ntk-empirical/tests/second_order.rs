@@ -133,7 +133,7 @@ fn gauss_newton_is_the_hessian_of_the_loss_of_the_linearized_network() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ntk_testkit::cases(48))]
 
     #[test]
     fn hvp_is_the_derivative_of_the_gradient(

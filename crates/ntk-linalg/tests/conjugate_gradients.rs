@@ -7,14 +7,8 @@ use ntk_linalg::{
     Cholesky, ConjugateGradients, Error, Lanczos, Landmarks, LowRank, MixedCholesky, Preconditioner,
     Symmetric, Unpreconditioned, eigenvalues, normals, product,
 };
+use ntk_testkit::cases;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
-
-/// The same 32 cases in every run; as many as PROPTEST_CASES says where it is set.
-fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(32);
-    ProptestConfig { cases, rng_seed: RngSeed::Fixed(1952), ..ProptestConfig::default() }
-}
 
 /// A smooth kernel of random points on an interval: eigenvalues fall fast.
 fn smooth(n: usize, seed: u64) -> Symmetric {
@@ -46,7 +40,7 @@ fn length(v: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(cases(32))]
 
     #[test]
     fn conjugate_gradients_solve_what_cholesky_solves(

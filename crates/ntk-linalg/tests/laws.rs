@@ -4,14 +4,8 @@
 
 use ndarray::{Array2, Axis};
 use ntk_linalg::{Cholesky, Symmetric, SymmetricEigen, eigenvalues, product};
+use ntk_testkit::cases;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
-
-/// The same 48 cases in every run; as many as PROPTEST_CASES says where it is set.
-fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(48);
-    ProptestConfig { cases, rng_seed: RngSeed::Fixed(2019), ..ProptestConfig::default() }
-}
 
 /// A B with entries in [−1, 1], (n, k).
 fn matrix(n: usize, k: usize) -> impl Strategy<Value = Array2<f64>> {
@@ -40,7 +34,7 @@ fn largest(a: &Array2<f64>) -> f64 {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn eigensystem_reconstructs((a, _) in symmetric()) {

@@ -7,3 +7,14 @@
 pub mod golden;
 pub mod laws;
 pub mod strategies;
+
+use proptest::test_runner::{Config, RngSeed};
+
+/// This many random cases for `proptest_config`, the same in every run; the environment variables `PROPTEST_CASES` and
+/// `PROPTEST_RNG_SEED` ask for more or others.
+pub fn cases(default: u32) -> Config {
+    let config = Config::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { config.cases } else { default };
+    let rng_seed = if config.rng_seed == RngSeed::Random { RngSeed::Fixed(2019) } else { config.rng_seed };
+    Config { cases, rng_seed, ..config }
+}

@@ -313,6 +313,8 @@ fn what_is_wrong_with_positions_is_found() {
 }
 
 proptest! {
+    #![proptest_config(ntk_testkit::cases(256))]
+
     #[test]
     fn an_honest_kernel_over_positions_obeys_all_laws(
         image in strategies::grid_inputs(5, &[3, 2], 2),

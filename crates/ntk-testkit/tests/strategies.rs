@@ -47,6 +47,8 @@ fn nonlinearities_read_gaussians(net: &Net, law: Law) -> bool {
 }
 
 proptest! {
+    #![proptest_config(ntk_testkit::cases(256))]
+
     #[test]
     fn an_analytic_net_has_a_known_limit(net in strategies::analytic_net()) {
         prop_assert!(branches_are_additive(&net), "{net}");

@@ -96,27 +96,45 @@ fn lune() -> Vec<Double2> {
         .collect()
 }
 
-/// Coefficients aⱼ in the shifted Chebyshev polynomials T*ⱼ on [0, h] of Σ pₖ xᵏ:
+/// Coefficients in T*ⱼ(x²) = T₂ⱼ(x) of arctan(x)/x on [0, 1]: with q = √2 − 1, arctan x = 2 Σ (−1)ᵏ q²ᵏ⁺¹/(2k + 1) T₂ₖ₊₁(x),
+/// and T₂ₖ₊₁(x)/x = 2 Σⱼ (−1)ᵏ⁻ʲ T₂ⱼ(x), the term of T₀ halved.
+fn arctangent() -> Vec<Double2> {
+    let q = Double2::SQRT_2 + Double2(-1.0, 0.0);
+    let mut power = q;
+    let mut rest: Vec<Double2> = (0..TERMS)
+        .map(|k| {
+            let here = power * Double2::ratio(1.0, (2 * k + 1) as f64);
+            power = power * q * q;
+            here
+        })
+        .collect();
+    for k in (1..TERMS).rev() {
+        rest[k - 1] = rest[k - 1] + rest[k];
+    }
+    let sign = |j: usize| if j.is_multiple_of(2) { 1.0 } else { -1.0 };
+    let scale = |j: usize| if j == 0 { 2.0 } else { 4.0 * sign(j) };
+    rest.into_iter().enumerate().map(|(j, sum)| sum * Double2(scale(j), 0.0)).collect()
+}
+
+/// Coefficients aⱼ in the shifted Chebyshev polynomials T*ⱼ on [0, 1] of Σ pₖ uᵏ:
 /// uᵏ = 2⁻²ᵏ [C(2k, k) + 2 Σⱼ C(2k, k−j) T*ⱼ(u)].
-fn chebyshev(series: &[Double2], h: f64) -> Vec<Double2> {
+fn chebyshev(series: &[Double2]) -> Vec<Double2> {
     let mut coefficients = vec![Double2::ZERO; series.len()];
-    let mut power = 1.0;
     for (k, &p) in series.iter().enumerate() {
         // 2⁻²ᵏ C(2k, k − j), from j = 0 upwards.
         let mut weight =
             (1..=k).fold(Double2(1.0, 0.0), |w, i| w * Double2::ratio((2 * i - 1) as f64, (2 * i) as f64));
         for (j, to) in coefficients.iter_mut().enumerate().take(k + 1) {
-            let factor = if j == 0 { power } else { 2.0 * power };
+            let factor = if j == 0 { 1.0 } else { 2.0 };
             *to = *to + p * weight * Double2(factor, 0.0);
             weight = weight * Double2::ratio((k - j) as f64, (k + j + 1) as f64);
         }
-        power *= h;
     }
     coefficients
 }
 
-/// Back to powers: Σⱼ≤degree aⱼ T*ⱼ(x/h) = Σ cₖ xᵏ.
-fn powers(coefficients: &[Double2], degree: usize, h: f64) -> Vec<f64> {
+/// Back to powers: Σⱼ≤degree aⱼ T*ⱼ(u) = Σ cₖ uᵏ.
+fn powers(coefficients: &[Double2], degree: usize) -> Vec<f64> {
     let mut sum = vec![Double2::ZERO; degree + 1];
     let mut before = vec![Double2::ZERO; degree + 1];
     let mut here = before.clone();
@@ -135,21 +153,14 @@ fn powers(coefficients: &[Double2], degree: usize, h: f64) -> Vec<f64> {
             .collect();
         before = std::mem::replace(&mut here, next);
     }
-    let mut power = 1.0;
-    sum.into_iter()
-        .map(|c| {
-            let here = c.0 / power;
-            power *= h;
-            here
-        })
-        .collect()
+    sum.into_iter().map(|c| c.0).collect()
 }
 
-/// Writes one table of f64, of the smallest degree whose neglected coefficients add up to less than `tolerance`.
-fn table(out: &mut String, name: &str, formula: &str, series: &[Double2], h: f64, tolerance: f64) {
-    let (list, left_out) = truncated(series, h, tolerance);
+/// Writes one table of f64, of the smallest degree whose neglected coefficients add up to less than 1e-16.
+fn table(out: &mut String, name: &str, formula: &str, coefficients: &[Double2]) {
+    let (list, left_out) = truncated(coefficients, 1e-16);
     // Writing to a String cannot fail.
-    let _ = writeln!(out, "\n/// {formula} on [0, {h}]; truncation error below {left_out:.1e}.");
+    let _ = writeln!(out, "\n/// {formula} on [0, 1]; truncation error below {left_out:.1e}.");
     let _ = writeln!(out, "pub(crate) const {name}: [f64; {}] = [", list.len());
     for c in list {
         let _ = writeln!(out, "    {c:?},");
@@ -157,9 +168,9 @@ fn table(out: &mut String, name: &str, formula: &str, series: &[Double2], h: f64
     let _ = writeln!(out, "];");
 }
 
-/// The same in f32 and on [0, 1].
-fn table_f32(out: &mut String, name: &str, formula: &str, series: &[Double2], tolerance: f64) {
-    let (list, left_out) = truncated(series, 1.0, tolerance);
+/// The same in f32, to 2e-8.
+fn table_f32(out: &mut String, name: &str, formula: &str, coefficients: &[Double2]) {
+    let (list, left_out) = truncated(coefficients, 2e-8);
     let _ = writeln!(out, "\n/// {formula} on [0, 1]; truncation error below {left_out:.1e}.");
     let _ = writeln!(out, "pub(crate) const {name}: [f32; {}] = [", list.len());
     for c in list {
@@ -169,11 +180,10 @@ fn table_f32(out: &mut String, name: &str, formula: &str, series: &[Double2], to
 }
 
 /// The powers of the truncated series, and a bound on what it leaves out.
-fn truncated(series: &[Double2], h: f64, tolerance: f64) -> (Vec<f64>, f64) {
-    let coefficients = chebyshev(series, h);
+fn truncated(coefficients: &[Double2], tolerance: f64) -> (Vec<f64>, f64) {
     let neglected = |degree: usize| coefficients[degree + 1..].iter().map(|a| a.0.abs()).sum::<f64>();
     let degree = (1..TERMS / 2).find(|&d| neglected(d) < tolerance).unwrap_or(TERMS / 2);
-    (powers(&coefficients, degree, h), neglected(degree))
+    (powers(coefficients, degree), neglected(degree))
 }
 
 /// The contents of `crates/ntk-analytic/src/generated/polynomials.rs`.
@@ -183,11 +193,12 @@ pub(crate) fn generate() -> anyhow::Result<String> {
     );
     let (angle_formula, lune_formula) =
         ("acos(1 − u) / (π √u)", "(sin θ − θ cos θ) / (π u^(3/2)), cos θ = 1 − u,");
-    table(&mut out, "ANGLE", angle_formula, &angle(), 1.0, 1e-16);
-    table_f32(&mut out, "ANGLE_F32", angle_formula, &angle(), 2e-8);
-    table(&mut out, "LUNE", lune_formula, &lune(), 1.0, 1e-16);
-    table_f32(&mut out, "LUNE_F32", lune_formula, &lune(), 2e-8);
-    table(&mut out, "ARCSINE", "asin(√z) / √z", &arcsine(), 0.25, 1e-16);
+    let (angle_series, lune_series) = (chebyshev(&angle()), chebyshev(&lune()));
+    table(&mut out, "ANGLE", angle_formula, &angle_series);
+    table_f32(&mut out, "ANGLE_F32", angle_formula, &angle_series);
+    table(&mut out, "LUNE", lune_formula, &lune_series);
+    table_f32(&mut out, "LUNE_F32", lune_formula, &lune_series);
+    table(&mut out, "ARCTANGENT", "arctan(√z) / √z", &arctangent());
     anyhow::ensure!(
         (angle()[0].0 * PI - std::f64::consts::SQRT_2).abs() < 1e-15,
         "the series of the angle is wrong"

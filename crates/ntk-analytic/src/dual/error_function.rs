@@ -57,7 +57,7 @@ fn arcs<const FMA: bool>(a: &Sample, b: &Sample, u: f64) -> Arcs {
     let (excess1, arc1) = differences::<FMA>(a, b, u, root_d, x12);
     let (excess2, arc2) = differences::<FMA>(b, a, u, root_d, x12);
     let part =
-        Part { diagonal: [a[3], b[3]], value: arctangent::<FMA>(x12 / root_d), difference: [arc1, arc2] };
+        Part { diagonal: [a[3], b[3]], value: arctangent::<FMA>(x12, root_d), difference: [arc1, arc2] };
     Arcs { root, w, d, root_d, part, excess: [excess1, excess2] }
 }
 
@@ -70,7 +70,7 @@ fn differences<const FMA: bool>(s: &Sample, o: &Sample, u: f64, root_d: f64, x12
     let step = (sigma - o[1]) + u * o[1];
     let bracket = step * (sigma + r * o[1]) + x * o[0] * w;
     let below = (sigma * root_d + r * o[1] * e).max(f64::MIN_POSITIVE) * (root_d * e + x * x12);
-    (sigma * step, arctangent::<FMA>(sigma * (1.0 + x) * bracket / below))
+    (sigma * step, arctangent::<FMA>(sigma * (1.0 + x) * bracket, below))
 }
 
 /// a·erf(bx) + c, with `SMALL` for c = 0 and all 2b²q < ¼: V = a² (2/π) arcsin(2b²q₁₂/√((1 + 2b²q₁₁)(1 + 2b²q₂₂))) + c².
