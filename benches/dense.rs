@@ -38,8 +38,8 @@ fn kernels(c: &mut Criterion) {
     for n in [2000, 4000] {
         for (name, phi, recursion) in [
             ("relu", Activation::Relu, 45.0),
-            ("erf", Activation::ERF, 170.0),
-            ("gelu", Activation::Gelu, 190.0),
+            ("erf", Activation::ERF, 130.0),
+            ("gelu", Activation::Gelu, 150.0),
         ] {
             let net = Net::mlp(LAYERS, phi, 1, Variance::TWO, Variance::ZERO);
             for (what, features) in [("", FEATURES), ("recursion_", 2)] {

@@ -269,14 +269,14 @@ pub(super) fn combine(gap: f64, odd: Part, even: Part, norm: f64) -> f64 {
     let positive = gap.is_sign_positive();
     let (keep_odd, keep_even) = (positive || odd.value > even.value, positive || even.value >= odd.value);
     // Of a sample without variance, whose gap is set elsewhere.
-    let norm = norm.max(f64::MIN_POSITIVE);
+    let scale = 1.0 / norm.max(f64::MIN_POSITIVE);
     let value = even.value + if positive { odd.value } else { -odd.value };
     // Vᵢᵢ − |V₁₂|, where a part of the other sign adds to the distance. Selected, not branched over.
     let mut distance = [0.0; 2];
     for (side, distance) in distance.iter_mut().enumerate() {
         let odd = if keep_odd { odd.difference[side] } else { odd.diagonal[side] + odd.value };
         let even = if keep_even { even.difference[side] } else { even.diagonal[side] + even.value };
-        *distance = (odd + even) / norm;
+        *distance = (odd + even) * scale;
     }
-    gap_of(value.abs() / norm, distance).copysign(value)
+    gap_of(value.abs() * scale, distance).copysign(value)
 }

@@ -214,14 +214,15 @@ impl<'a> Input<'a> {
         self.sums.fill(0.0);
         let (columns, from) = self.layout.slice(sheet);
         let scale = 0.5 / self.x.channels.len() as f64;
-        for (x, y) in self.x.channels.iter().zip(&self.y.channels) {
-            if self.layout.torus() && columns > 0 {
-                let y = self.layout.shifted_values(y, columns);
-                kernel::add_distances(x, &y[from..], scale, &mut self.sums);
-            } else {
-                kernel::add_distances(x, &y[from..], scale, &mut self.sums);
-            }
-        }
+        let moved: Vec<Vec<f64>>;
+        let second = if self.layout.torus() && columns > 0 {
+            moved = self.y.channels.iter().map(|y| self.layout.shifted_values(y, columns)).collect();
+            &moved
+        } else {
+            &self.y.channels
+        };
+        let channels = self.x.channels.iter().zip(second).map(|(x, y)| [&x[..], &y[from..]]);
+        kernel::add_distances(channels, scale, &mut self.sums);
         to.iter_mut().zip(&self.sums).for_each(|(to, &sum)| *to = T::of(sum));
     }
 

@@ -290,13 +290,17 @@ pub(super) fn add_every<T: Real>(step: usize, from: &[T], to: &mut [f64]) {
 }
 
 vectorized! {
-    /// Adds half the squares of differences.
-    pub(super) fn add_distances(x: &[f64], y: &[f64], scale: f64, to: &mut [f64]) {
+    /// Adds `scale` times the squares of differences, channel by channel.
+    pub(super) fn add_distances['a, I: Iterator<Item = [&'a [f64]; 2]>][I](
+        channels: I, scale: f64, to: &mut [f64],
+    ) {
         let _ = FMA;
-        let (x, y) = (&x[..to.len()], &y[..to.len()]);
-        for (i, to) in to.iter_mut().enumerate() {
-            let difference = x[i] - y[i];
-            *to += scale * difference * difference;
+        for [x, y] in channels {
+            let (x, y) = (&x[..to.len()], &y[..to.len()]);
+            for (i, to) in to.iter_mut().enumerate() {
+                let difference = x[i] - y[i];
+                *to += scale * difference * difference;
+            }
         }
     }
 }
