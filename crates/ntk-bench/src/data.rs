@@ -12,7 +12,7 @@ use crate::Error;
 pub use sets::{Fold, GraphSet, TableSet};
 
 const DIGITS: &[u8] = include_bytes!("../data/digits.u8");
-const DIGITS_LICENCE: &str = "Optical Recognition of Handwritten Digits, E. Alpaydin and C. Kaynak, UCI Machine \
+const DIGITS_LICENSE: &str = "Optical Recognition of Handwritten Digits, E. Alpaydin and C. Kaynak, UCI Machine \
     Learning Repository, 1998, https://doi.org/10.24432/C50P49, licensed under CC BY 4.0";
 
 /// Which part of a data set.
@@ -29,7 +29,7 @@ pub enum Split {
 pub struct Dataset {
     /// Its name.
     pub name: &'static str,
-    /// Where it comes from and under which licence: goes into the notes of a report.
+    /// Where it comes from and under which license: goes into the notes of a report.
     pub origin: &'static str,
     /// Pixels in [0, 1], (n, height · width · channels), channels last.
     pub pixels: Array2<f64>,
@@ -47,7 +47,7 @@ impl Dataset {
         let rows = DIGITS.chunks_exact(65);
         let pixels = Array2::from_shape_fn((rows.len(), 64), |(i, j)| f64::from(DIGITS[65 * i + j]) / 16.0);
         let labels = rows.map(|row| row[64]).collect();
-        Dataset { name: "digits", origin: DIGITS_LICENCE, pixels, labels, classes: 10, shape: (8, 8, 1) }
+        Dataset { name: "digits", origin: DIGITS_LICENSE, pixels, labels, classes: 10, shape: (8, 8, 1) }
     }
 
     /// Number of samples.
@@ -191,7 +191,7 @@ impl Data {
     /// [`Error::NoDataDir`]; those of the files.
     pub fn fashion_mnist(&self, split: Split) -> Result<Dataset, Error> {
         let set = files::mnist(&self.dir("Fashion-MNIST")?.join("fashion-mnist"), split)?;
-        let origin = "Fashion-MNIST, Zalando SE, MIT licence, read from files";
+        let origin = "Fashion-MNIST, Zalando SE, MIT license, read from files";
         Ok(Dataset { name: "Fashion-MNIST", origin, ..set })
     }
 

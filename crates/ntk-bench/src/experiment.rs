@@ -172,7 +172,7 @@ pub struct Report {
     pub seeds: Vec<u64>,
     /// Names and values of what sets the size: widths, samples, steps, the data set.
     pub sizes: Vec<(String, String)>,
-    /// What a reader should know: departures from the paper, licences of data.
+    /// What a reader should know: departures from the paper, licenses of data.
     pub notes: Vec<String>,
 }
 

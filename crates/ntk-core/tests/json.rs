@@ -315,11 +315,7 @@ fn what_is_wrong_is_refused_with_its_place() {
             "a hidden width is a finite positive multiple of n, not -2",
         ),
         (document(r#""all""#, "1", r#""relu""#), "net.sum[0].dense.width", "unknown variant `all`"),
-        (
-            document(WIDTH, r#"1, "colour": 3"#, r#""relu""#),
-            "net.sum[0].dense.colour",
-            "unknown field `colour`",
-        ),
+        (document(WIDTH, r#"1, "color": 3"#, r#""relu""#), "net.sum[0].dense.color", "unknown field `color`"),
         (document(WIDTH, "1", r#""rleu""#), "net.sum[1].activation", "unknown variant `rleu`"),
         (
             document(WIDTH, "1", r#"{"rbf": {"gamma": -1}}"#),
