@@ -8,13 +8,13 @@ use anyhow::Context as _;
 use xshell::cmd;
 
 use crate::project::Project;
-use crate::{browser, codegen, docs, flags, reproduce, tidy};
+use crate::{browser, codegen, docs, flags, release, reproduce, tidy};
 
-enum Outcome {
+pub(crate) enum Outcome {
     Passed,
     LeftOut(String),
 }
-use Outcome::{LeftOut, Passed};
+pub(crate) use Outcome::{LeftOut, Passed};
 
 struct Step {
     name: &'static str,
@@ -25,6 +25,7 @@ struct Step {
 const STEPS: &[Step] = &[
     Step { name: "format", run: |p| passed(cmd!(p.shell, "cargo fmt --all --check").run()) },
     Step { name: "tidy", run: |p| tidy::run(p).map(|()| Passed) },
+    Step { name: "packages", run: |p| release::packages(p).map(|()| Passed) },
     Step { name: "spelling", run: |p| if_installed(p, "typos", || cmd!(p.shell, "typos").run()) },
     Step {
         name: "licenses and sources",
@@ -46,6 +47,7 @@ const STEPS: &[Step] = &[
     },
     Step { name: "lints by feature", run: lints_by_feature },
     Step { name: "documentation", run: |p| docs::crates(p).map(|()| Passed) },
+    Step { name: "compatibility with the last release", run: release::compatible },
     Step { name: "type check for cuda", run: check_cuda },
     Step { name: "examples", run: examples },
     Step { name: "generated files", run: |p| codegen::run(p, true).map(|()| Passed) },

@@ -14,7 +14,7 @@ pub(crate) fn run(project: &Project, check: bool) -> anyhow::Result<()> {
     let path = |path: &str| project.root.join(path);
     let polynomials = polynomials::generate()?;
     ensure_file_contents(&path("crates/ntk-analytic/src/generated/polynomials.rs"), &polynomials, check)?;
-    katex_header(project, check)?;
+    packaged(project, check)?;
     figures(project, check)?;
     ensure_file_contents(&path("docs/src/support.md"), &described(project, "--support")?, check)?;
     ensure_file_contents(&path("docs/src/net.schema.json"), &described(project, "--schema")?, check)
@@ -33,12 +33,16 @@ fn ensure_file_contents(path: &Path, text: &str, check: bool) -> anyhow::Result<
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// docs.rs builds inside a crate and sees nothing else, so the header lies in each.
-fn katex_header(project: &Project, check: bool) -> anyhow::Result<()> {
-    let header = project.shell.read_file(project.root.join("docs/katex-header.html"))?;
-    for package in project.packages().iter().filter(|package| package.name() != "xtask") {
-        let path = project.root.join("crates").join(package.name()).join("katex-header.html");
-        ensure_file_contents(&path, &header, check)?;
+/// A package holds nothing from outside of its directory, so licenses and the header for docs.rs lie in each.
+fn packaged(project: &Project, check: bool) -> anyhow::Result<()> {
+    for package in project.packages().iter().filter(|package| package.is_published()) {
+        let header = package.targets("lib").next().map(|_| "docs/katex-header.html");
+        for file in ["LICENSE-APACHE", "LICENSE-MIT"].into_iter().chain(header) {
+            let from = project.root.join(file);
+            let to =
+                project.root.join("crates").join(package.name()).join(from.file_name().unwrap_or_default());
+            ensure_file_contents(&to, &project.shell.read_file(&from)?, check)?;
+        }
     }
     Ok(())
 }

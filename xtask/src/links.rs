@@ -8,7 +8,9 @@ use crate::project::Project;
 pub(crate) fn problems(project: &Project) -> anyhow::Result<Vec<String>> {
     let mut problems = Vec::new();
     let tested = project.shell.read_file("crates/ntk-bench/src/lib.rs")?;
-    for page in project.files(&["docs/src", "README.md", "CONTRIBUTING.md", "SECURITY.md"], &[".md"])? {
+    for page in
+        project.files(&["docs/src", "crates", "README.md", "CONTRIBUTING.md", "SECURITY.md"], &[".md"])?
+    {
         let (text, relative) = (project.shell.read_file(&page)?, project.relative(&page));
         let read = |target: &str| project.shell.read_file(project.root.join(beside(relative, target))).ok();
         let exists = |target: &str| project.root.join(beside(relative, target)).exists();

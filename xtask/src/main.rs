@@ -12,6 +12,7 @@ mod golden;
 mod links;
 mod peer;
 mod project;
+mod release;
 mod reproduce;
 mod tidy;
 

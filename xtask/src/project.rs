@@ -62,13 +62,15 @@ impl Project {
 }
 
 /// What cargo says of one package.
-pub(crate) struct Package<'a>(&'a Value);
+pub(crate) struct Package<'a>(pub(crate) &'a Value);
 
 /// A line of a package's manifest.
 pub(crate) struct Dependency<'a> {
     pub(crate) name: &'a str,
     /// Needed by tests, examples and benchmarks only.
     pub(crate) dev: bool,
+    /// Which versions, as in `^0.1.0`; `*` where only a path is given.
+    pub(crate) versions: &'a str,
 }
 
 impl<'a> Package<'a> {
@@ -76,10 +78,24 @@ impl<'a> Package<'a> {
         self.0["name"].as_str().unwrap_or_default()
     }
 
+    pub(crate) fn version(&self) -> &'a str {
+        self.0["version"].as_str().unwrap_or_default()
+    }
+
+    /// Not `publish = false`.
+    pub(crate) fn is_published(&self) -> bool {
+        self.0["publish"].is_null()
+    }
+
+    pub(crate) fn keywords(&self) -> impl Iterator<Item = &'a str> {
+        self.0["keywords"].as_array().into_iter().flatten().filter_map(Value::as_str)
+    }
+
     pub(crate) fn dependencies(&self) -> impl Iterator<Item = Dependency<'a>> {
         self.0["dependencies"].as_array().into_iter().flatten().map(|dependency| Dependency {
             name: dependency["name"].as_str().unwrap_or_default(),
             dev: dependency["kind"].as_str() == Some("dev"),
+            versions: dependency["req"].as_str().unwrap_or_default(),
         })
     }
 

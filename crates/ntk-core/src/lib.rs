@@ -11,6 +11,7 @@
 //!
 //! Feature `serde` adds [`Net::to_json`](Net) and `Net::from_json`, and `Serialize`/`Deserialize` for descriptions.
 //! Feature `store` adds `TileStore`: a kernel in a directory, tile by tile, that goes on where it was stopped.
+#![cfg_attr(docsrs, feature(doc_cfg))] // docs.rs marks what a feature adds
 
 mod activation;
 mod adaptor;
