@@ -140,6 +140,22 @@ pub enum Error {
         /// What was expected.
         expected: &'static str,
     },
+    /// An experiment that needs more memory than there is.
+    #[error(
+        "{name} is expected to take {needed:.1} GiB of memory on {cores} cores, and {available:.1} GiB are available: name \
+         experiments that take less (`cargo xtask reproduce list`), take a smaller size (the default one or --quick), fewer \
+         cores (RAYON_NUM_THREADS) or a larger machine"
+    )]
+    Memory {
+        /// The experiment that needs most.
+        name: &'static str,
+        /// GiB that it needs.
+        needed: f64,
+        /// Cores that would work on it.
+        cores: usize,
+        /// GiB that there are.
+        available: f64,
+    },
     /// The sizes of the papers without their images.
     #[error(
         "at the papers' sizes {name} wants MNIST or CIFAR-10: `cargo xtask data mnist` brings it, then give its folder with --data-dir"

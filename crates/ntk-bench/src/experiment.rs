@@ -1,4 +1,4 @@
-//! What an experiment is: words, expected seconds, and a function from a context to a report.
+//! What an experiment is: words, expected time and memory, and a function from a context to a report.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -27,6 +27,8 @@ pub struct Experiment {
     pub formula: &'static str,
     /// Seconds expected on two cores at quick, default and full size.
     pub seconds: [f64; 3],
+    /// GiB of resident memory expected at most at quick, default and full size: once, and for each core that works.
+    pub memory: [[f64; 2]; 3],
     /// Runs it. The size changes numbers, never the code path.
     pub run: fn(&Context<'_>) -> Result<Report, BoxError>,
 }

@@ -35,6 +35,7 @@ use crate::{Error, Experiment};
 ///     claim: "The relative change of the kernel falls at least as fast as one over the root of the width.",
 ///     formula: "‖Θ̂ₜ − Θ̂₀‖ / ‖Θ̂₀‖ = O(n^(−1/2))",
 ///     seconds: [5.0, 60.0, 3600.0],
+///     memory: [[0.1, 0.1], [0.1, 0.1], [0.5, 0.4]],
 ///     run,
 /// };
 ///

@@ -1,4 +1,4 @@
-//! Where and when a report was made: commit, processor, date, peak memory.
+//! Where and when a report was made: commit, processor, date, memory.
 
 use std::fs;
 use std::process::Command;
@@ -64,10 +64,19 @@ fn format_utc(seconds: u64) -> String {
 /// The largest resident memory of this process since [`reset_peak_memory`], in bytes; none where the system does not
 /// tell.
 pub fn peak_memory() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    kibibytes(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+}
+
+/// Memory that programs may still take without swapping, in bytes; none where the system does not tell.
+pub fn available_memory() -> Option<u64> {
+    kibibytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
+}
+
+/// The value of a line `name   123 kB`, in bytes.
+fn kibibytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
+    kib.checked_mul(1024)
 }
 
 /// Starts the measurement of [`peak_memory`] afresh; where the system refuses, the peak is that of the process.
@@ -77,7 +86,15 @@ pub fn reset_peak_memory() {
 
 #[cfg(test)]
 mod tests {
-    use super::format_utc;
+    use super::{format_utc, kibibytes};
+
+    #[test]
+    fn memory_is_read_by_its_name() {
+        let text = "MemTotal:       24000000 kB\nMemAvailable:    1536 kB\nHugePages_Total:       0\n";
+        assert_eq!(kibibytes(text, "MemAvailable:"), Some(1536 << 10));
+        assert_eq!(kibibytes(text, "HugePages_Total:"), None);
+        assert_eq!(kibibytes("", "MemAvailable:"), None);
+    }
 
     #[test]
     fn dates_by_hand() {

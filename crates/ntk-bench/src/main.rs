@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use ntk_bench::experiments::{ALL, ON_REQUEST, select};
+use ntk_bench::needs::Needs;
 use ntk_bench::runner::{self, Options};
-use ntk_bench::{Device, Error, Size};
+use ntk_bench::{Device, Error, Experiment, Size};
 
 /// Experiments that rebuild the claims of the papers.
 #[derive(Parser)]
@@ -19,7 +20,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The experiments, with the seconds they expect at quick, default and full size.
+    /// The experiments, with time (on two cores) and memory (on the cores here) at quick, default and full size.
     List,
     /// What an experiment claims, or what the project supports.
     Describe {
@@ -94,8 +95,8 @@ fn dispatch(command: Command) -> Result<bool, Error> {
     match command {
         Command::List => {
             for experiment in &everything {
-                let [quick, default, full] = experiment.seconds;
-                println!("{:24} {quick:6} s {default:6} s {full:8} s  {}", experiment.name, experiment.title);
+                let [quick, default, full] = needs(experiment).map(|needs| needs.to_string());
+                println!("{:24}{quick:>14}{default:>21}{full:>21}  {}", experiment.name, experiment.title);
             }
             Ok(true)
         }
@@ -110,7 +111,9 @@ fn dispatch(command: Command) -> Result<bool, Error> {
         Command::Describe { names, .. } => {
             for experiment in select(&everything, &names)? {
                 println!("{}: {}\n{}", experiment.name, experiment.title, experiment.source);
-                println!("{}\n{}\n", experiment.claim, experiment.formula);
+                println!("{}\n{}", experiment.claim, experiment.formula);
+                let [quick, default, full] = needs(experiment);
+                println!("expected: {default}; with --quick {quick}; with --full {full}\n");
             }
             Ok(true)
         }
@@ -142,4 +145,11 @@ fn dispatch(command: Command) -> Result<bool, Error> {
             Ok(true)
         }
     }
+}
+
+/// What an experiment takes on this machine at quick, default and full size.
+fn needs(experiment: &Experiment) -> [Needs; 3] {
+    let cores = rayon::current_num_threads();
+    [Size::Quick, Size::Default, Size::Full]
+        .map(|size| Needs::of([experiment], &Options { size, ..Options::default() }, cores))
 }

@@ -1,4 +1,4 @@
-//! Numbers in reports: to four digits for readers, and in JSON without loss of NaN and ±∞.
+//! Numbers in reports: to four digits or in the unit that fits for readers, and in JSON without loss of NaN and ±∞.
 
 /// Four significant digits; powers of ten outside 10⁻³ … 10⁶.
 pub(crate) fn show(x: f64) -> String {
@@ -24,6 +24,13 @@ pub(crate) fn show(x: f64) -> String {
         format!("{mantissa}·10{}", superscript(exponent))
     };
     text.replace('-', "−")
+}
+
+/// A time in the largest unit that it fills one and a half times: `55 s`, `12 minutes`, `10 hours`, `160 days`.
+pub(crate) fn duration(seconds: f64) -> String {
+    let units = [(86_400.0, "days"), (3600.0, "hours"), (60.0, "minutes")];
+    let (length, unit) = units.into_iter().find(|(length, _)| seconds >= 1.5 * length).unwrap_or((1.0, "s"));
+    format!("{:.0} {unit}", seconds / length)
 }
 
 /// Digits and signs raised: `-12` → `⁻¹²`.
@@ -64,7 +71,7 @@ pub(crate) mod lossless {
 
 #[cfg(test)]
 mod tests {
-    use super::show;
+    use super::{duration, show};
 
     #[test]
     fn numbers_are_shown_to_four_digits() {
@@ -81,6 +88,20 @@ mod tests {
             (f64::NAN, "NaN"),
         ] {
             assert_eq!(show(x), text);
+        }
+    }
+
+    #[test]
+    fn times_have_the_unit_that_fits() {
+        for (seconds, text) in [
+            (0.4, "0 s"),
+            (89.0, "89 s"),
+            (90.0, "2 minutes"),
+            (5000.0, "83 minutes"),
+            (36_000.0, "10 hours"),
+            (1.4e7, "162 days"),
+        ] {
+            assert_eq!(duration(seconds), text);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::Claim;
 use crate::experiment::Table;
-use crate::number::show;
+use crate::number::{duration, show};
 use crate::runner::Record;
 
 /// Where links to code and book lead: followed by the reader, never by the page itself.
@@ -203,6 +203,10 @@ impl Page {
     /// How the numbers came about: enough to make them again.
     fn circumstances(&mut self, record: &Record) {
         let memory = |bytes: u64| format!("{} MiB", bytes / (1 << 20));
+        let peak = record.peak_memory_bytes.map_or("unknown".to_owned(), memory);
+        let bound = record
+            .expected_memory_bytes
+            .map_or(String::new(), |bytes| format!(", at most {} expected", memory(bytes)));
         let machine = &record.machine;
         let known = |text: &str| if text.is_empty() { "unknown".to_owned() } else { text.to_owned() };
         let mut facts = vec![("Repeat with".to_owned(), record.command.clone())];
@@ -211,9 +215,9 @@ impl Page {
             ("Seeds".to_owned(), runs(&record.report.seeds)),
             (
                 "Time".to_owned(),
-                format!("{} s, {} s expected", show(record.seconds), show(record.expected_seconds)),
+                format!("{} s, about {} expected", show(record.seconds), duration(record.expected_seconds)),
             ),
-            ("Peak memory".to_owned(), record.peak_memory_bytes.map_or("unknown".to_owned(), memory)),
+            ("Peak memory".to_owned(), peak + &bound),
             ("Device".to_owned(), record.device.to_string()),
             (
                 "Machine".to_owned(),

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Data;
 use crate::machine::{self, Machine};
-use crate::{Context, Device, Error, Experiment, Report, Size, page};
+use crate::needs::Needs;
+use crate::{Context, Device, Error, Experiment, Report, Size, number, page};
 
 /// How to run.
 #[derive(Clone, Debug, Default)]
@@ -79,6 +80,9 @@ pub struct Record {
     pub expected_seconds: f64,
     /// Largest resident memory while it ran, where known.
     pub peak_memory_bytes: Option<u64>,
+    /// How much of it was expected at most; none in older records.
+    #[serde(default)]
+    pub expected_memory_bytes: Option<u64>,
     /// What it found.
     pub report: Report,
     /// Why it stopped, if it did not come to its end.
@@ -130,7 +134,8 @@ impl Unfinished {
 /// `all` is the table whose earlier records in `out` the page also shows.
 ///
 /// # Errors
-/// [`Error::NoData`], [`Error::FullWithoutImages`] and [`Error::DeviceNotOpen`] before anything runs; [`Error::File`] and [`Error::Record`] of the directory.
+/// [`Error::NoData`], [`Error::FullWithoutImages`], [`Error::DeviceNotOpen`] and [`Error::Memory`] before anything runs;
+/// [`Error::File`] and [`Error::Record`] of the directory.
 pub fn run(
     all: &[Experiment],
     selected: &[&Experiment],
@@ -148,7 +153,6 @@ pub fn run(
     if let Err(source) = ntk_empirical::device(&device) {
         return Err(Error::DeviceNotOpen { device, source: source.into() });
     }
-    create(out)?;
     let (machine, commit, bars) = (Machine::here(), machine::commit(), MultiProgress::new());
     let marker = out.join("unfinished");
     let mut run = Unfinished {
@@ -160,14 +164,19 @@ pub fn run(
         finished: Vec::new(),
     }
     .or_resumed(&marker, options.fresh);
-    let ahead = selected.iter().filter(|e| !run.finished.iter().any(|name| name == e.name));
-    let seconds: f64 = ahead.map(|e| options.size.pick(e.seconds)).sum();
-    let time =
-        if seconds < 90.0 { format!("{seconds:.0} s") } else { format!("{:.0} minutes", seconds / 60.0) };
-    say(&bars, &format!("{} experiments, about {time} on two cores", selected.len()));
+    let ahead = selected.iter().copied().filter(|e| !run.finished.iter().any(|name| name == e.name));
+    let cores = rayon::current_num_threads();
+    let needs = Needs::of(ahead, options, cores);
+    needs.check(machine::available_memory())?;
+    create(out)?;
+    let (time, gib) = (number::duration(needs.seconds), needs.gib);
+    say(
+        &bars,
+        &format!("{} experiments, about {time} on two cores, at most {gib:.1} GiB of memory", selected.len()),
+    );
     let mut records = Vec::new();
     for (at, experiment) in selected.iter().enumerate() {
-        let expected = options.size.pick(experiment.seconds);
+        let expected = Needs::of([*experiment], options, cores);
         let (name, of) = (experiment.name, selected.len());
         let path = out.join(format!("{name}.json"));
         if run.finished.iter().any(|finished| finished == name)
@@ -178,7 +187,7 @@ pub fn run(
             continue;
         }
         write(&marker, &json(&run))?;
-        say(&bars, &format!("[{}/{of}] {name}: expected to take {expected:.0} s", at + 1));
+        say(&bars, &format!("[{}/{of}] {name}: expected to take {expected}", at + 1));
         machine::reset_peak_memory();
         let started = Instant::now();
         let context = Context {
@@ -203,8 +212,9 @@ pub fn run(
             machine: machine.clone(),
             date: machine::now(),
             seconds: started.elapsed().as_secs_f64(),
-            expected_seconds: expected,
+            expected_seconds: expected.seconds,
             peak_memory_bytes: machine::peak_memory(),
+            expected_memory_bytes: Some(expected.bytes()),
             error: outcome.as_ref().err().map(|error| chain(error.as_ref())),
             report: outcome.unwrap_or_default(),
         };
@@ -330,6 +340,7 @@ mod tests {
             claim: "One & one is two.",
             formula: "1 + 1 < 3",
             seconds: [1.0, 2.0, 3.0],
+            memory: [[0.001; 2]; 3],
             run,
         }
     }

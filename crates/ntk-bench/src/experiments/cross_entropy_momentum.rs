@@ -22,6 +22,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
             loss, the linearization with momentum is solved exactly by its kernel.",
     formula: "supₜ |fₜ(x) − f_lin,t(x)| = O(n^(−1/2))",
     seconds: [8.0, 75.0, 7200.0],
+    memory: [[0.1, 0.05], [0.4, 0.1], [1.3, 0.5]],
     run,
 };
 

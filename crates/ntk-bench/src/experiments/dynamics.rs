@@ -22,6 +22,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
             differential equation of cross-entropy and the closed form of Nesterov's steps.",
     formula: "ξ_c = −1/ln χ, n Var K̂ → V, λᵢ(K)/n → λ_k",
     seconds: [40.0, 150.0, 3600.0],
+    memory: [[0.1, 0.05], [0.4, 0.1], [0.9, 0.3]],
     run,
 };
 

@@ -22,6 +22,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
             process.",
     formula: "fₜ(x) ~ N(C Y, K(x, x) + C K Cᵀ − 2 C K(X, x)), C = Θ(x, X) Θ⁻¹ (I − (I − ηΘ)ᵗ)",
     seconds: [6.0, 115.0, 1e7],
+    memory: [[0.1, 0.05], [0.4, 0.1], [0.5, 1.3]],
     run,
 };
 

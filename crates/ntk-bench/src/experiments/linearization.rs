@@ -25,6 +25,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
             difference is that of the kernels at the start.",
     formula: "supₜ |fₜ(x) − fₜˡⁱⁿ(x)| = O(n^(−1/2))",
     seconds: [6.0, 55.0, 14400.0],
+    memory: [[0.1, 0.05], [0.5, 0.1], [9.5, 2.2]],
     run,
 };
 

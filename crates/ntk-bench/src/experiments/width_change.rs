@@ -21,6 +21,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
             does not depend on n, and the Jacobian by n^(−1/2) times that distance.",
     formula: "‖θ_T − θ₀‖ = O(1), ‖Θ̂_T − Θ̂₀‖ / ‖Θ̂₀‖ = O(n^(−1/2)), ‖J_T − J₀‖ / ‖θ_T − θ₀‖ = O(n^(−1/2))",
     seconds: [8.0, 40.0, 36000.0],
+    memory: [[0.1, 0.05], [0.4, 0.1], [0.5, 2.6]],
     run,
 };
 
