@@ -22,7 +22,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
             which they do not in the scaling of the NTK.",
     formula: "supₖ |βₙ(k) − β(k)| = O(n^(−1/2)), Wᵢⱼ → g(i)ᵀ G g′(j), β(t) → S⁺S b",
     seconds: [3.0, 20.0, 1200.0],
-    memory: [[0.1, 0.05], [0.4, 0.1], [0.4, 0.8]],
+    memory: [[0.1, 0.05], [0.4, 0.1], [0.4, 0.6]],
     run,
 };
 

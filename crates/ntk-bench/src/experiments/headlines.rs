@@ -16,7 +16,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
             convolutional, without pooling), for graphs, and for small tables.",
     formula: "f(x) = Θ(x, X)(Θ + ρI)⁻¹Y",
     seconds: [10.0, 600.0, 7200.0],
-    memory: [[1.7, 0.05], [4.5, 0.1], [4.5, 0.8]],
+    memory: [[1.7, 0.05], [3.6, 0.1], [3.6, 0.8]],
     run,
 };
 

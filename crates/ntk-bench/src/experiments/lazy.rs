@@ -25,8 +25,8 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
             likewise: below 2/λ the loss falls and the curvature λ stays; from there to 4/λ, in the linear network of \
             two layers exactly, the loss first grows and training ends where λ is below 2/η; above, it diverges.",
     formula: "‖θ_T − θ₀‖ ~ 1/α, ‖Θ̂_T − Θ̂₀‖/‖Θ̂₀‖ ~ 1/α; f′ = f (1 − ηλ + η²f²/n), λ′ = λ + ηf²(ηλ − 4)/n",
-    seconds: [6.0, 45.0, 7200.0],
-    memory: [[0.1, 0.05], [0.4, 0.1], [0.5, 0.2]],
+    seconds: [6.0, 45.0, 15000.0],
+    memory: [[0.1, 0.05], [0.4, 0.1], [0.4, 0.1]],
     run,
 };
 

@@ -20,7 +20,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
             momentum β below 2(1 + β)/λ_max, and diverges above; at η_critical = 2/(λ_min + λ_max) the residual shrinks \
             by (κ − 1)/(κ + 1) a step, faster than at any other rate.",
     formula: "‖fₜ − Y‖ ≤ (max|1 − ηλ|)ᵗ ‖f₀ − Y‖, least at η = 2/(λ_min + λ_max), where it is (κ − 1)/(κ + 1)",
-    seconds: [4.0, 20.0, 300.0],
+    seconds: [4.0, 20.0, 1800.0],
     memory: [[0.1, 0.05], [0.4, 0.1], [0.5, 0.5]],
     run,
 };

@@ -19,7 +19,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
             M networks by one over the root of nM.",
     formula: "‖Θ̂ − Θ‖_F / ‖Θ‖_F = O((nM)^(−1/2))",
     seconds: [3.0, 12.0, 300.0],
-    memory: [[0.1, 0.05], [0.4, 0.1], [0.4, 0.7]],
+    memory: [[0.1, 0.05], [0.4, 0.1], [0.4, 0.5]],
     run,
 };
 

@@ -17,7 +17,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
             and the naive one is wrong; random-matrix laws are programs, too.",
     formula: "‖Θ̂ − Θ̊‖ / ‖Θ̊‖ = O(n^(−1/2)), Z^{Wx} = Ẑ^{Wx} + Ż^{Wx}, (1/n) tr Mᵏ → E[Z^v Z^{Mᵏv}]",
     seconds: [8.0, 60.0, 1500.0],
-    memory: [[0.1, 0.05], [0.4, 0.2], [0.5, 2.0]],
+    memory: [[0.1, 0.05], [0.4, 0.2], [1.5, 0.9]],
     run,
 };
 
