@@ -43,13 +43,13 @@ fn check(kernel: &ArcCosine) -> Option<String> {
 
 fn main() {
     let textbook = check(&ArcCosine(|c| c));
-    let zeros = check(&ArcCosine(|c| if c.is_nan() { 0.0 } else { c }));
-    let both = check(&ArcCosine(|c| if c.is_nan() { 0.0 } else { c.clamp(-1.0, 1.0) }));
-    for (name, found) in [("textbook", &textbook), ("zeros known", &zeros), ("clamped too", &both)] {
+    let clamped = check(&ArcCosine(|c| c.clamp(-1.0, 1.0)));
+    let careful = check(&ArcCosine(|c| if c.is_nan() { 0.0 } else { c.clamp(-1.0, 1.0) }));
+    for (name, found) in [("textbook", &textbook), ("clamped", &clamped), ("careful", &careful)] {
         println!("{name}: {}", found.as_deref().unwrap_or("every law holds"));
     }
-    for wrong in [textbook, zeros] {
+    for wrong in [textbook, clamped] {
         assert!(wrong.is_some_and(|found| found.starts_with("kernel_is_finite")));
     }
-    assert_eq!(both, None);
+    assert_eq!(careful, None);
 }

@@ -365,6 +365,37 @@ mod tests {
     }
 
     #[test]
+    fn saturated_functions_keep_their_digits() {
+        let f = of_activation(&Activation::HardTanh);
+        let rules = [20, 28, 64].map(Rule::new);
+        for q in [[0.3, 1e9], [1e5, 3e5], [1e9, 1e9], [20.0, 1e13], [7e12, 1e13]] {
+            let moments = q.map(|q| f.moments(q, &rules[2]));
+            let (v, slope) = (moments.map(|m| m[0]), (moments[0][1] * moments[1][1]).sqrt());
+            for gap in [1.0, 0.4, 1e-3, 1e-9, -0.1, -1e-5] {
+                let [a, b, c] = [0, 1, 2].map(|k| f.pair(q, v, gap, &rules[k]));
+                for other in [a, b] {
+                    let error = (other.distance[0] - c.distance[0]).abs();
+                    assert!(error < 1e-12, "{q:?}, {gap}: {other:?} {c:?}");
+                    assert!((other.slope - c.slope).abs() < 1e-12 * slope, "{q:?}, {gap}: {other:?} {c:?}");
+                }
+            }
+        }
+        // Nested quadrature loses digits there, but fewer than it would have to lose to hide a wrong formula.
+        let nested = Kinked { linear: false, ..f.clone() };
+        for (q, gap) in [([1e6, 1e6], 0.4), ([20.0, 1e9], 0.4), ([1e9, 7e8], -0.1)] {
+            let v = q.map(|q| f.moments(q, &rules[0])[0]);
+            let (a, b) = (f.pair(q, v, gap, &rules[0]), nested.pair(q, v, gap, &rules[0]));
+            assert!((a.distance[0] - b.distance[0]).abs() < 1e-10, "{q:?}: {a:?} {b:?}");
+            assert!((a.slope / b.slope - 1.0).abs() < 1e-9, "{q:?}: {a:?} {b:?}");
+        }
+        // The sign, up to terms of order 1/σ²: ρ′ = 1 − 2θ/π.
+        let q = [1e13, 1e13];
+        let v = q.map(|q| f.moments(q, &rules[0])[0]);
+        let found = f.pair(q, v, 0.5, &rules[0]);
+        assert!((found.distance[0] - 2.0 / 3.0).abs() < 1e-6, "{found:?}");
+    }
+
+    #[test]
     fn price_equals_nested_quadrature() {
         let rule = Rule::new(20);
         for phi in [Activation::HardTanh, Activation::HardSigmoid, Activation::Relu6] {
