@@ -13,6 +13,7 @@ mod linear;
 mod op;
 mod pass;
 mod run;
+mod scale;
 mod sheets;
 mod stage;
 mod state;
@@ -57,6 +58,8 @@ struct Tile<'a> {
     inputs: Arc<Inputs>,
     rows: Batch<'a>,
     columns: Option<Batch<'a>>,
+    /// What the outputs of each sample were divided by.
+    scales: Vec<f64>,
 }
 
 /// (i, j, K, Θ) of one pair.
@@ -211,13 +214,20 @@ impl Engine {
 
     fn tile_of<'a>(&self, rows: Batch<'a>, columns: Option<Batch<'a>>) -> Result<Tile<'a>, Error> {
         let batches = [Some(rows), columns];
-        let inputs = Arc::new(Inputs::new(batches));
+        let samples = || batches.into_iter().flatten();
+        let degree = self.op.degree();
+        let scales: Vec<f64> = match degree {
+            Some(_) => samples().flat_map(scale::scales).collect(),
+            None => vec![1.0; samples().map(|batch| batch.len()).sum()],
+        };
+        let inputs = Arc::new(Inputs::new(batches, &scales));
+        let scales = scales.iter().map(|scale| scale.powi(degree.unwrap_or(0))).collect();
         let variance = inputs.variances();
-        let lengths = batches.iter().flatten().any(|batch| batch.lengths().is_some()).then(|| {
+        let lengths = samples().any(|batch| batch.lengths().is_some()).then(|| {
             let positions = rows.positions().positions();
             let all =
                 |batch: Batch<'_>| batch.lengths().map_or(vec![positions; batch.len()], <[usize]>::to_vec);
-            batches.into_iter().flatten().flat_map(all).collect::<Vec<usize>>()
+            samples().flat_map(all).collect::<Vec<usize>>()
         });
         let own = match &self.need.own {
             Some(reach) if pass::wide(reach) => vec![State::input(&inputs, true, false); variance.samples()],
@@ -243,7 +253,7 @@ impl Engine {
         }
         stages.push(pass::pass(&self.op, &mut samples)?);
         stages.extend(pass::covariances(&self.op, &mut samples));
-        Ok(Tile { stage: Stage::Serial(stages), inputs, rows, columns })
+        Ok(Tile { stage: Stage::Serial(stages), inputs, rows, columns, scales })
     }
 
     fn entries(
@@ -264,7 +274,8 @@ impl Engine {
             let of = Of { i: a, j: offset + b, same: offset == 0 && a == b, own: false, parallel };
             tile.stage.run(&mut state, of);
             state.dense(of);
-            (a, b, state.values[0], state.ntk.first().copied().unwrap_or(0.0))
+            let unscaled = |value: f64| value * tile.scales[of.i] * tile.scales[of.j];
+            (a, b, unscaled(state.values[0]), unscaled(state.ntk.first().copied().unwrap_or(0.0)))
         };
         #[cfg(feature = "rayon")]
         let entries: Vec<Entry> = pairs.into_par_iter().map(one).collect();

@@ -73,3 +73,40 @@ fn convolutional_kernels_equal_sixty_digit_values() {
     println!("worst error over {} rows: {worst:e}", contract.rows.len());
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
+
+/// f(cx) = cᵈf(x) for networks without biases, whatever the scale: a faint image keeps its digits beside a bright one.
+#[test]
+fn homogeneous_kernels_scale_exactly_with_their_inputs() {
+    let x = Array3::from_shape_fn((2, 6, 3), |(n, h, c)| {
+        (7.0 * n as f64 + 2.0 * h as f64 + 3.0 * c as f64).sin()
+    });
+    let block = |phi| Net::conv(Window::same(&[3]), Variance::TWO, Variance::ZERO).then(Net::activation(phi));
+    let pooled = |first: Net| {
+        let pool = Net::average_pool(Window::blocks(&[2]));
+        let second = block(Activation::LeakyRelu { alpha: 0.3 }).residual();
+        Net::serial([
+            first,
+            pool,
+            second,
+            Net::global_average_pool(),
+            Net::readout(1, Variance::ONE, Variance::ZERO),
+        ])
+    };
+    let square = Activation::RectifiedMonomial { degree: 2 };
+    for (net, degree) in [(pooled(block(Activation::Relu)), 1), (pooled(block(square)), 2)] {
+        let kernel = Analytic::new(net).unwrap();
+        let both = |x: &Array3<f64>| kernel.symmetric(Batch::grid(x.view()).unwrap(), Which::Both).unwrap();
+        let reference = both(&x);
+        for scale in [1e-3, 1e-9, 1e-30, 1e-70, 1e40] {
+            let mut y = x.clone();
+            y.slice_mut(ndarray::s![1, .., ..]).mapv_inplace(|v| v * scale);
+            let scaled = both(&y);
+            for (got, expected) in [(scaled.nngp, &reference.nngp), (scaled.ntk, &reference.ntk)] {
+                let (got, expected) = (got.unwrap(), expected.as_ref().unwrap());
+                let root = (expected[[0, 0]] * expected[[1, 1]]).sqrt();
+                let error = (got[[0, 1]] / scale.powi(degree) - expected[[0, 1]]).abs() / root;
+                assert!(error < 1e-13, "degree {degree}, scale {scale:e}: {error:e}");
+            }
+        }
+    }
+}

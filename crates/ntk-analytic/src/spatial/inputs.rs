@@ -18,7 +18,8 @@ enum Values {
 }
 
 impl Inputs {
-    pub(crate) fn new(batches: [Option<Batch<'_>>; 2]) -> Self {
+    /// Numbers are divided by the scales of their samples, powers of two.
+    pub(crate) fn new(batches: [Option<Batch<'_>>; 2], scales: &[f64]) -> Self {
         let batches = || batches.into_iter().flatten();
         let grid = batches().next().map_or(Grid::VECTOR, |batch| batch.positions());
         let tokens = batches().filter_map(|batch| batch.token_ids());
@@ -29,7 +30,11 @@ impl Inputs {
             let rows = batches().flat_map(|batch| {
                 batch.values().rows().into_iter().map(|row| row.to_vec()).collect::<Vec<_>>()
             });
-            Values::Real(rows.collect(), batches().next().map_or(1, |batch| batch.features()))
+            let scaled = |(row, scale): (Vec<f64>, &f64)| row.iter().map(|x| x / scale).collect();
+            Values::Real(
+                rows.zip(scales).map(scaled).collect(),
+                batches().next().map_or(1, |batch| batch.features()),
+            )
         } else {
             Values::Tokens(tokens)
         };
