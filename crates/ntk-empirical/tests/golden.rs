@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // Helpers are not tests in clippy's eyes.
 
+use ndarray::ArrayD;
 use ntk_core::{Batch, KernelFn, Shape, Which};
 use ntk_empirical::candle_core::{Device, Tensor};
 use ntk_empirical::{FiniteNet, Lowering, Parameters};
@@ -25,6 +26,19 @@ struct Case {
     ntk_trace_mean: Array,
 }
 
+/// Weights of their own at every position, which the file lists as (positions …, channels × taps, outputs), in the order
+/// (positions …, taps …, channels, outputs).
+fn apart(values: &ArrayD<f64>, shape: &[usize]) -> ArrayD<f64> {
+    let axes = values.ndim() - values.ndim().min(2);
+    if axes == 0 || shape.len() != 2 * axes + 2 || values.len() != shape.iter().product::<usize>() {
+        return values.clone();
+    }
+    let (positions, taps) = (&shape[..axes], &shape[axes..2 * axes]);
+    let listed = [positions, &shape[2 * axes..2 * axes + 1], taps, &shape[2 * axes + 1..]].concat();
+    let order: Vec<usize> = (0..axes).chain(axes + 1..2 * axes + 1).chain([axes, 2 * axes + 1]).collect();
+    values.clone().into_shape_with_order(listed).unwrap().permuted_axes(order)
+}
+
 /// The worst relative error of the three quantities.
 fn worst(case: &Case, net: &ntk_core::Net) -> Result<f64, Box<dyn std::error::Error>> {
     let (x1, x2) = (Batch::grid(case.x1.0.view())?, Batch::grid(case.x2.0.view())?);
@@ -35,7 +49,8 @@ fn worst(case: &Case, net: &ntk_core::Net) -> Result<f64, Box<dyn std::error::Er
     for name in finite.parameter_names() {
         let Array(values) = weights.next().ok_or("a weight is missing")?;
         let shape = shapes.get(&name).ok_or("a name is missing")?.dims();
-        if values.shape() != shape && values.len() != values.shape()[values.ndim() - 1] {
+        let values = &apart(values, shape);
+        if values.len() != shape.iter().product::<usize>() {
             return Err(format!("{name} has shape {shape:?}, not {:?}", values.shape()).into());
         }
         parameters.insert(name, Tensor::from_iter(values.iter().copied(), &Device::Cpu)?.reshape(shape)?);
