@@ -1,6 +1,6 @@
 //! Support-vector machines on kernel matrices: the classifier with which kernels of tables and graphs were published.
 
-use ndarray::{Array1, Array2, Array3, ArrayView1, Axis};
+use ndarray::{Array1, Array2, Array3, ArrayView1, ArrayView2};
 
 use crate::data::Fold;
 
@@ -23,7 +23,9 @@ pub(super) fn accuracies(kernel: &Array2<f64>, labels: &[u8], fold: &Fold, costs
             let rows: Vec<usize> =
                 fold.train.iter().copied().filter(|&i| pair.contains(&labels[i])).collect();
             let signs = rows.iter().map(|&i| if labels[i] == pair[0] { 1.0 } else { -1.0 });
-            let select = |of: &[usize]| kernel.select(Axis(0), of).select(Axis(1), &rows);
+            let select = |of: &[usize]| {
+                Array2::from_shape_fn((of.len(), rows.len()), |(a, b)| kernel[[of[a], rows[b]]])
+            };
             let (gram, cross) = (select(&rows), select(&fold.test));
             let mut machine = Machine::new(&gram, signs.collect());
             for (mut votes, &cost) in votes.outer_iter_mut().zip(costs) {
@@ -39,7 +41,7 @@ pub(super) fn accuracies(kernel: &Array2<f64>, labels: &[u8], fold: &Fold, costs
         let winner = votes.iter().enumerate().rev().max_by_key(|(_, count)| **count);
         winner.map(|(class, _)| classes[class])
     };
-    let right = |votes: ndarray::ArrayView2<'_, u32>| {
+    let right = |votes: ArrayView2<'_, u32>| {
         votes.outer_iter().zip(&fold.test).filter(|(v, i)| elected(*v) == Some(labels[**i])).count()
     };
     votes.outer_iter().map(|votes| right(votes) as f64 / fold.test.len() as f64).collect()
@@ -49,59 +51,61 @@ pub(super) fn accuracies(kernel: &Array2<f64>, labels: &[u8], fold: &Fold, costs
 struct Machine<'a> {
     gram: &'a Array2<f64>,
     signs: Vec<f64>,
+    /// Of the Gram matrix, side by side.
+    diagonal: Vec<f64>,
     beta: Array1<f64>,
     /// y − Kβ: at the optimum at most b where β can rise, at least b where it can fall.
-    gradient: Array1<f64>,
+    gradient: Vec<f64>,
     bias: f64,
 }
 
 impl<'a> Machine<'a> {
     fn new(gram: &'a Array2<f64>, signs: Vec<f64>) -> Self {
-        let gradient = Array1::from(signs.clone());
-        Machine { gram, beta: Array1::zeros(signs.len()), signs, gradient, bias: 0.0 }
+        let (diagonal, beta) = (gram.diag().to_vec(), Array1::zeros(signs.len()));
+        Machine { gram, gradient: signs.clone(), signs, diagonal, beta, bias: 0.0 }
     }
 
     /// Moves on to the optimum of a cost that is not below the last one: sequential minimal optimization, of the most
     /// violating variable and the one with which it gains most to second order.
     fn fit(&mut self, cost: f64) {
-        let bounds = |sign: f64| if sign > 0.0 { (0.0, cost) } else { (-cost, 0.0) };
+        let lower: Vec<f64> = self.signs.iter().map(|&y| if y > 0.0 { 0.0 } else { -cost }).collect();
+        let Some(beta) = self.beta.as_slice_mut() else { return };
+        let row = |i: usize| self.gram.row(i).to_slice().unwrap_or_default();
         for _ in 0..STEPS {
             let (mut rising, mut top, mut bottom) = (0, f64::NEG_INFINITY, f64::INFINITY);
-            for (t, ((&beta, &sign), &slope)) in
-                self.beta.iter().zip(&self.signs).zip(&self.gradient).enumerate()
-            {
-                let (lower, upper) = bounds(sign);
-                if beta < upper && slope > top {
+            for (t, ((&slope, &beta), &lower)) in self.gradient.iter().zip(&*beta).zip(&lower).enumerate() {
+                if slope > top && beta < lower + cost {
                     (rising, top) = (t, slope);
                 }
-                if beta > lower {
-                    bottom = bottom.min(slope);
+                if slope < bottom && beta > lower {
+                    bottom = slope;
                 }
             }
             self.bias = 0.5 * (top + bottom);
             if top - bottom <= TOLERANCE {
                 return;
             }
-            let row = self.gram.row(rising);
-            let (mut falling, mut most, mut newton) = (rising, 0.0, 0.0);
-            for t in 0..self.signs.len() {
-                let gap = top - self.gradient[t];
-                if gap > 0.0 && self.beta[t] > bounds(self.signs[t]).0 {
-                    let curvature = (row[rising] + self.gram[[t, t]] - 2.0 * row[t]).max(1e-12);
-                    if gap * gap / curvature > most {
-                        (falling, most, newton) = (t, gap * gap / curvature, gap / curvature);
-                    }
+            let (risen, own) = (row(rising), self.diagonal[rising]);
+            let (mut falling, mut most) = (rising, 0.0);
+            let terms = self.gradient.iter().zip(&*beta).zip(&lower).zip(risen).zip(&self.diagonal);
+            for (t, ((((&slope, &beta), &lower), &cross), &other)) in terms.enumerate() {
+                let gap = top - slope;
+                // A quotient is compared as a product: most pairs need no division.
+                let curvature = (own + other - 2.0 * cross).max(1e-12);
+                if gap > 0.0 && gap * gap > most * curvature && beta > lower {
+                    (falling, most) = (t, gap * gap / curvature);
                 }
             }
-            let upper = bounds(self.signs[rising]).1;
-            let lower = bounds(self.signs[falling]).0;
-            let rooms = [upper - self.beta[rising], self.beta[falling] - lower];
+            let newton = most / (top - self.gradient[falling]);
+            let upper = lower[rising] + cost;
+            let rooms = [upper - beta[rising], beta[falling] - lower[falling]];
             let step = newton.min(rooms[0]).min(rooms[1]);
             // A bound is reached exactly, or the variable would be taken for a free one.
-            self.beta[rising] = if step == rooms[0] { upper } else { self.beta[rising] + step };
-            self.beta[falling] = if step == rooms[1] { lower } else { self.beta[falling] - step };
-            self.gradient.scaled_add(-step, &row);
-            self.gradient.scaled_add(step, &self.gram.row(falling));
+            beta[rising] = if step == rooms[0] { upper } else { beta[rising] + step };
+            beta[falling] = if step == rooms[1] { lower[falling] } else { beta[falling] - step };
+            for ((slope, a), b) in self.gradient.iter_mut().zip(risen).zip(row(falling)) {
+                *slope -= step * (a - b);
+            }
         }
     }
 }
