@@ -95,6 +95,12 @@ impl Describe {
             Some(vocabulary) => (vocabulary, sample),
             None => sample.split_last().unwrap_or((&0, &[])),
         };
+        if *channels == 0 || self.samples == 0 {
+            return Err(Error::input(
+                "--sample-shape",
+                "there is at least one sample of at least one number",
+            ));
+        }
         let inputs = &Shape::grid(sides, *channels).map_err(refused)?;
         let output = network.net.output_shape(inputs).map_err(refused)?;
         line(text, "shapes", &format!("{} → {}", shape(inputs), shape(&output)));

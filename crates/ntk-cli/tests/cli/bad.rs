@@ -91,6 +91,11 @@ fn huge_shapes_are_promises_only() {
     }
     folder.put("bomb.npz", archive);
     refused(&folder, "bomb.npz");
+    for nothing in
+        ["--sample-shape 0", "--sample-shape 0,3", "--sample-shape 3,0", "--sample-shape 3 --samples 0"]
+    {
+        folder.fails(2, &format!("describe net.json {nothing}"));
+    }
     let text = folder.fails(2, "describe net.json --sample-shape 1000000 --samples 1000000000000");
     assert!(text.contains("--samples"), "{text}");
     let text = folder.fails(1, "finite --net net.json --x1 x.npy --width 1000000000 -o f.npz");
