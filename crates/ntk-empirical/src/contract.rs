@@ -6,8 +6,8 @@
 //! for [`cost`](crate::ntk::cost) to say.
 
 use candle_core::{DType, Result, Tensor, WithDType};
-use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, LinalgScalar, concatenate};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, concatenate};
+use ntk_linalg::{Scalar, Threads};
 use rayon::prelude::*;
 
 use crate::affine::Affine;
@@ -159,7 +159,7 @@ fn expand(d: &Tensor, n: usize) -> Result<Tensor> {
 
 /// ⟨a, a′⟩ of rows. a: (n, w) → (n₁, n₂).
 pub(crate) fn gram(a1: &Tensor, a2: &Tensor) -> Result<Array2<f64>> {
-    tensor::array(&a1.contiguous()?.matmul(&a2.contiguous()?.t()?)?)
+    tensor::array(&tensor::product(1.0, a1, &a2.t()?)?)
 }
 
 /// ⟨d, d′⟩ of the outputs that are wanted. d: (n, o, w).
@@ -315,7 +315,7 @@ fn sum_of_products(s: f64, x: &Tensor, d: &Tensor) -> Result<Tensor> {
 }
 
 // A product of matrices for each sample, on a thread of its own: batches of candle's products go one after another.
-fn sum_of_slices<T: WithDType + LinalgScalar>(s: T, x: &Tensor, d: &Tensor) -> Result<Tensor> {
+fn sum_of_slices<T: WithDType + Scalar>(s: T, x: &Tensor, d: &Tensor) -> Result<Tensor> {
     let ((n, positions, f), (_, o, _, w)) = (x.dims3()?, d.dims4()?);
     // Few samples are cut into single outputs, so that all threads have work.
     let outputs = if n < rayon::current_num_threads() { 1 } else { o };
@@ -329,18 +329,15 @@ fn sum_of_slices<T: WithDType + LinalgScalar>(s: T, x: &Tensor, d: &Tensor) -> R
                 for p in 0..positions {
                     (0..outputs).for_each(|c| rows.extend_from_slice(&d[(c * positions + p) * w..][..w]));
                 }
-                let rows = ArrayView2::from_shape((positions, outputs * w), rows);
-                let (x, y) = (
-                    ArrayView2::from_shape((positions, f), x),
-                    ArrayViewMut2::from_shape((outputs * w, f), y),
-                );
-                if let (Ok(rows), Ok(x), Ok(mut y)) = (rows, x, y) {
-                    general_mat_mul(s, &rows.t(), &x, T::zero(), &mut y);
-                }
+                let wrap = candle_core::Error::wrap;
+                let rows = ArrayView2::from_shape((positions, outputs * w), rows).map_err(wrap)?;
+                let x = ArrayView2::from_shape((positions, f), x).map_err(wrap)?;
+                let y = ArrayViewMut2::from_shape((outputs * w, f), y).map_err(wrap)?;
+                ntk_linalg::gemm(s, rows.t(), x, T::zero(), y, Threads::One).map_err(candle_core::Error::wrap)
             };
-            y.par_chunks_mut(outputs * w * f).enumerate().for_each_init(Vec::new, one);
+            y.par_chunks_mut(outputs * w * f).enumerate().try_for_each_init(Vec::new, one)
         })
-    })??;
+    })???;
     Tensor::from_vec(y, (n, o, w * f), x.device())
 }
 

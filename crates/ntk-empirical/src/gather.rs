@@ -1,8 +1,9 @@
 //! Reading positions by index, so that a convolution is one matrix product of patches.
 
 use candle_core::{DType, Device, Result, Tensor, WithDType};
-use ndarray::{ArrayView2, ArrayViewMut2, LinalgScalar, linalg::general_mat_mul};
+use ndarray::{ArrayView2, ArrayViewMut2};
 use ntk_core::AxisTaps;
+use ntk_linalg::{Scalar, Threads};
 use rayon::prelude::*;
 
 use crate::tensor::{SMALL_PRODUCT, with_slice};
@@ -99,7 +100,7 @@ impl Gather {
         }
     }
 
-    fn product_of<T: WithDType + LinalgScalar>(&self, s: T, x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    fn product_of<T: WithDType + Scalar>(&self, s: T, x: &Tensor, w: &Tensor) -> Result<Tensor> {
         let (m, outputs, (f, k)) = (x.dim(0)?, self.outputs(), w.dims2()?);
         let (image, block) = (x.dim(1)?, block_rows::<T>(f));
         let mut y = vec![T::zero(); m * outputs * k];
@@ -117,9 +118,9 @@ impl Gather {
                         }
                     }
                 }
-                multiply(s, (patches, rows, f), w, (y, k));
+                multiply(s, (patches, rows, f), w, (y, k))
             };
-            in_parts(&mut y, block * k, m * outputs * f * k, one);
+            in_parts(&mut y, block * k, m * outputs * f * k, one)
         })?;
         Tensor::from_vec(y, (m, outputs * k), &Device::Cpu)
     }
@@ -133,12 +134,7 @@ impl Gather {
         }
     }
 
-    fn product_transposed_of<T: WithDType + LinalgScalar>(
-        &self,
-        s: T,
-        d: &Tensor,
-        w: &Tensor,
-    ) -> Result<Tensor> {
+    fn product_transposed_of<T: WithDType + Scalar>(&self, s: T, d: &Tensor, w: &Tensor) -> Result<Tensor> {
         let (m, outputs, (f, k)) = (d.dim(0)?, self.outputs(), w.dims2()?);
         let (c, block) = (f / self.slots, block_rows::<T>(f));
         let mut y = vec![T::zero(); m * self.from * c];
@@ -149,7 +145,7 @@ impl Gather {
                     let rows = block.min(outputs - start);
                     let d = &d[(image * outputs + start) * k..][..rows * k];
                     patches.resize(rows * f, T::zero());
-                    multiply(s, (d, rows, k), w, (patches, f));
+                    multiply(s, (d, rows, k), w, (patches, f))?;
                     for (row, patch) in patches.chunks_exact(f).enumerate() {
                         for (&source, part) in self.sources_of(start + row).iter().zip(patch.chunks_exact(c))
                         {
@@ -160,8 +156,9 @@ impl Gather {
                         }
                     }
                 }
+                Ok(())
             };
-            in_parts(&mut y, self.from * c, m * outputs * f * k, one);
+            in_parts(&mut y, self.from * c, m * outputs * f * k, one)
         })?;
         Tensor::from_vec(y, (m, self.from * c), &Device::Cpu)
     }
@@ -176,22 +173,22 @@ fn block_rows<T>(f: usize) -> usize {
     (BLOCK / (f * size_of::<T>())).max(1)
 }
 
-fn with_slices<T: WithDType>(a: &Tensor, b: &Tensor, f: impl FnOnce(&[T], &[T])) -> Result<()> {
-    with_slice::<T, _>(a, |a| with_slice::<T, _>(b, |b| f(a, b)))?
+fn with_slices<T: WithDType>(a: &Tensor, b: &Tensor, f: impl FnOnce(&[T], &[T]) -> Result<()>) -> Result<()> {
+    with_slice::<T, _>(a, |a| with_slice::<T, _>(b, |b| f(a, b)))??
 }
 
 /// c = s a b. a: (rows, inner), b: (inner, columns), c: (rows, columns).
-fn multiply<T: LinalgScalar>(
+fn multiply<T: Scalar>(
     s: T,
     (a, rows, inner): (&[T], usize, usize),
     b: &[T],
     (c, columns): (&mut [T], usize),
-) {
-    let b = ArrayView2::from_shape((inner, columns), b);
-    let a = ArrayView2::from_shape((rows, inner), a);
-    if let (Ok(a), Ok(b), Ok(mut c)) = (a, b, ArrayViewMut2::from_shape((rows, columns), c)) {
-        general_mat_mul(s, &a, &b, T::zero(), &mut c);
-    }
+) -> Result<()> {
+    let wrap = candle_core::Error::wrap;
+    let a = ArrayView2::from_shape((rows, inner), a).map_err(wrap)?;
+    let b = ArrayView2::from_shape((inner, columns), b).map_err(wrap)?;
+    let c = ArrayViewMut2::from_shape((rows, columns), c).map_err(wrap)?;
+    ntk_linalg::gemm(s, a, b, T::zero(), c, Threads::One).map_err(candle_core::Error::wrap)
 }
 
 /// Calls `f` with memory of its own on each part of `y` and its number, in parallel if there is much to multiply.
@@ -199,12 +196,12 @@ fn in_parts<T: Send>(
     y: &mut [T],
     part: usize,
     products: usize,
-    f: impl Fn(&mut Vec<T>, (usize, &mut [T])) + Sync,
-) {
+    f: impl Fn(&mut Vec<T>, (usize, &mut [T])) -> Result<()> + Sync,
+) -> Result<()> {
     if products <= SMALL_PRODUCT {
         let mut memory = Vec::new();
-        y.chunks_mut(part).enumerate().for_each(|part| f(&mut memory, part));
+        y.chunks_mut(part).enumerate().try_for_each(|part| f(&mut memory, part))
     } else {
-        y.par_chunks_mut(part).enumerate().for_each_init(Vec::new, |memory, part| f(memory, part));
+        y.par_chunks_mut(part).enumerate().try_for_each_init(Vec::new, |memory, part| f(memory, part))
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use candle_core::{DType, Result, Tensor};
 
 use crate::gather::Taps;
-use crate::tensor::{from_vec, product, times_transpose};
+use crate::tensor::{from_vec, product};
 
 /// What stands before the weights.
 #[derive(Clone)]
@@ -120,7 +120,7 @@ impl Sites {
         let (m, f) = (d.dim(0)?, self.fan_in());
         let y = match (&self.reads, self.sharing) {
             (Reads::Tokens, _) => candle_core::bail!("tokens have no derivative"),
-            (Reads::Here, _) => times_transpose(s, &d.reshape(((), self.outputs))?, w)?,
+            (Reads::Here, _) => product(s, &d.reshape(((), self.outputs))?, &w.t()?)?,
             (Reads::Window(taps), Sharing::All) => {
                 return taps.gather.product_transposed(s, d, &w.reshape((f, self.outputs))?);
             }

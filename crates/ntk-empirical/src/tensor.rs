@@ -1,7 +1,8 @@
 //! Between candle tensors and arrays, and the few tensor operations that candle does not have or does slowly.
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp3, Layout, Result, Shape, Storage, Tensor, WithDType};
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, ShapeBuilder, linalg::general_mat_mul};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, ShapeBuilder};
+use ntk_linalg::{Scalar, Threads};
 
 /// A matrix on a device.
 pub(crate) fn matrix(values: ArrayView2<'_, f64>, dtype: DType, device: &Device) -> Result<Tensor> {
@@ -87,52 +88,39 @@ fn scale_slices<T: WithDType>(
 /// and many networks are trained side by side.
 pub(crate) const SMALL_PRODUCT: usize = 1 << 23;
 
+/// C ← α A B + β C on the CPU, in parallel if there is much to multiply.
+pub(crate) fn gemm<T: Scalar>(
+    alpha: T,
+    a: ArrayView2<'_, T>,
+    b: ArrayView2<'_, T>,
+    beta: T,
+    c: ArrayViewMut2<'_, T>,
+) -> Result<()> {
+    let small = a.len() * b.ncols() <= SMALL_PRODUCT;
+    let threads = if small { Threads::One } else { Threads::All };
+    ntk_linalg::gemm(alpha, a, b, beta, c, threads).map_err(candle_core::Error::wrap)
+}
+
 /// s a b. a: (m, k), b: (k, n) → (m, n).
 pub(crate) fn product(s: f64, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let ((m, k), n) = (a.dims2()?, b.dim(1)?);
-    if !a.device().is_cpu() || m * k * n > SMALL_PRODUCT || k != b.dim(0)? {
-        return a.matmul(b)? * s;
-    }
-    match a.dtype() {
-        DType::F32 => small_product(s as f32, a, b),
-        _ => small_product(s, a, b),
+    match (a.device().is_cpu(), a.dtype()) {
+        (false, _) => a.matmul(b)? * s,
+        (true, DType::F32) => product_here(s as f32, a, b),
+        (true, _) => product_here(s, a, b),
     }
 }
 
-fn small_product<T: WithDType + ndarray::LinalgScalar>(s: T, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+fn product_here<T: WithDType + Scalar>(s: T, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let ((a_storage, a_layout), (b_storage, b_layout)) = (a.storage_and_layout(), b.storage_and_layout());
     let (Storage::Cpu(a_storage), Storage::Cpu(b_storage)) = (&*a_storage, &*b_storage) else {
         candle_core::bail!("the elements are not on the CPU")
     };
     let (a, b) = (T::cpu_storage_as_slice(a_storage)?, T::cpu_storage_as_slice(b_storage)?);
     let (a, b) = (view(a, a_layout)?, view(b, b_layout)?);
-    let shape = (a.nrows(), b.ncols());
-    let mut values = vec![T::zero(); shape.0 * shape.1];
-    let mut target = ArrayViewMut2::from_shape(shape, &mut values).map_err(candle_core::Error::wrap)?;
-    general_mat_mul(s, &a, &b, T::zero(), &mut target);
-    Tensor::from_vec(values, shape, &Device::Cpu)
-}
-
-/// s d Wᵀ. d: (m, out), w: (in, out) → (m, in).
-pub(crate) fn times_transpose(s: f64, d: &Tensor, w: &Tensor) -> Result<Tensor> {
-    // For few rows, transposing W while packing it would cost three times the product; W dᵀ needs no transposed copy
-    // of W, and its result is small.
-    if !d.device().is_cpu() || 2 * d.dim(0)? > w.dim(1)? {
-        return d.matmul(&w.t()?)? * s;
-    }
-    let product = w.matmul(&d.t()?)?;
-    match d.dtype() {
-        DType::F32 => transpose(s as f32, &product),
-        _ => transpose(s, &product),
-    }
-}
-
-/// s aᵀ. a: (n, m) → (m, n).
-fn transpose<T: WithDType>(s: T, a: &Tensor) -> Result<Tensor> {
-    let (n, m) = a.dims2()?;
-    let values: Vec<T> =
-        with_slice(a, |a: &[T]| (0..m).flat_map(|row| a[row..].iter().step_by(m).map(|&a| s * a)).collect())?;
-    Tensor::from_vec(values, (m, n), &Device::Cpu)
+    let mut values = Array2::zeros((a.nrows(), b.ncols()));
+    gemm(s, a, b, T::zero(), values.view_mut())?;
+    let shape = values.dim();
+    Tensor::from_vec(values.into_raw_vec_and_offset().0, shape, &Device::Cpu)
 }
 
 /// target ← β target + α xᵀ d, in place on the CPU. x: (m, in), d: (m, out), target: (…, out) of in · out numbers, owned
@@ -173,23 +161,22 @@ impl InplaceOp3 for Accumulate {
         d_layout: &Layout,
     ) -> Result<()> {
         match (target, x, d) {
-            (CpuStorage::F32(target), CpuStorage::F32(x), CpuStorage::F32(d)) => general_mat_mul(
+            (CpuStorage::F32(target), CpuStorage::F32(x), CpuStorage::F32(d)) => gemm(
                 self.alpha as f32,
-                &view(x, x_layout)?.t(),
-                &view(d, d_layout)?,
+                view(x, x_layout)?.reversed_axes(),
+                view(d, d_layout)?,
                 self.beta as f32,
-                &mut view_mut(target, target_layout)?,
+                view_mut(target, target_layout)?,
             ),
-            (CpuStorage::F64(target), CpuStorage::F64(x), CpuStorage::F64(d)) => general_mat_mul(
+            (CpuStorage::F64(target), CpuStorage::F64(x), CpuStorage::F64(d)) => gemm(
                 self.alpha,
-                &view(x, x_layout)?.t(),
-                &view(d, d_layout)?,
+                view(x, x_layout)?.reversed_axes(),
+                view(d, d_layout)?,
                 self.beta,
-                &mut view_mut(target, target_layout)?,
+                view_mut(target, target_layout)?,
             ),
             _ => candle_core::bail!("accumulate: f32 or f64 throughout"),
         }
-        Ok(())
     }
 }
 

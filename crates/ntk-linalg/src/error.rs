@@ -15,6 +15,14 @@ pub enum Error {
     /// A matrix without entries.
     #[error("a matrix needs at least one row")]
     Empty,
+    /// A product is written where it does not fit.
+    #[error("a product of shape {expected:?} does not fit into {found:?}")]
+    Product {
+        /// Rows of the left factor, columns of the right one.
+        expected: (usize, usize),
+        /// Shape of what it should be written into.
+        found: (usize, usize),
+    },
     /// NaN or infinity.
     #[error("entry ({row}, {column}) = {value} is not finite")]
     NonFinite {

@@ -8,7 +8,7 @@
 //! * [`ConjugateGradients`]: solutions by products alone, with residual bounds; [`LowRank`] makes preconditioners
 //!   (pivoted Cholesky, Nyström), [`MixedCholesky`] one in single precision.
 //! * [`Lanczos`], [`SpectralDensity`]: extreme eigenvalues and the spectral density of an operator given by products.
-//! * [`product`]: A · B on all cores; [`normals`]: standard normal numbers from a seed.
+//! * [`product`]: A · B on all cores; [`gemm`]: α A · B + β C in place, in f32 or f64; [`normals`]: standard normal numbers from a seed.
 //! * [`kernel_distance`], [`target_alignment`], [`centered_alignment`], [`effective_rank`] and others: how kernels
 //!   compare with each other and with labels.
 //!
@@ -30,7 +30,7 @@ pub use alignment::{
     centered_alignment, effective_rank, kernel_distance, kernel_velocity, relative_change, target_alignment,
     target_shares,
 };
-pub use bridge::product;
+pub use bridge::{Scalar, Threads, gemm, product};
 pub use cholesky::Cholesky;
 pub use conjugate::{ConjugateGradients, Preconditioner, Solution, Unpreconditioned};
 pub use eigen::{SymmetricEigen, eigenvalues};
