@@ -30,11 +30,12 @@ impl Inputs {
             let rows = batches().flat_map(|batch| {
                 batch.values().rows().into_iter().map(|row| row.to_vec()).collect::<Vec<_>>()
             });
-            let scaled = |(row, scale): (Vec<f64>, &f64)| row.iter().map(|x| x / scale).collect();
-            Values::Real(
-                rows.zip(scales).map(scaled).collect(),
-                batches().next().map_or(1, |batch| batch.features()),
-            )
+            let scaled = |(mut row, scale): (Vec<f64>, &f64)| {
+                row.iter_mut().for_each(|x| *x /= scale);
+                row
+            };
+            let features = batches().next().map_or(1, |batch| batch.features());
+            Values::Real(rows.zip(scales).map(scaled).collect(), features)
         } else {
             Values::Tokens(tokens)
         };
