@@ -32,11 +32,10 @@ pub(crate) fn parallelism() -> Par {
 /// # Errors
 /// [`Error::Rows`] if b has not as many rows as a has columns.
 pub fn product(a: ArrayView2<'_, f64>, b: ArrayView2<'_, f64>) -> Result<Array2<f64>, Error> {
-    check_rows(a.ncols(), b.nrows())?;
-    let (a, b) = (contiguous(a), contiguous(b));
+    let a = contiguous(a);
     // By columns where A is: five times faster for a few right-hand sides.
     let mut c = Array2::zeros((a.nrows(), b.ncols()).set_f(!a.is_standard_layout()));
-    faer::linalg::matmul::matmul(mat_mut(&mut c), Accum::Replace, mat(&a), mat(&b), 1.0, parallelism());
+    gemm(1.0, a.view(), b, 0.0, c.view_mut(), Threads::All)?;
     Ok(c)
 }
 

@@ -8,10 +8,6 @@ use super::op::{Kind, Op};
 impl Op {
     /// The degree d with f(cx) = cᵈf(x) for all c > 0, if there is one.
     pub(crate) fn degree(&self) -> Option<i32> {
-        let same = |mut degrees: Box<dyn Iterator<Item = Option<i32>> + '_>| {
-            let first = degrees.next()??;
-            degrees.all(|degree| degree == Some(first)).then_some(first)
-        };
         match &self.kind {
             Kind::Affine(numbers) | Kind::Conv { numbers, .. } => {
                 (numbers.bias == 0.0 && numbers.bias_direct == 0.0).then_some(1)
@@ -30,12 +26,18 @@ impl Op {
             Kind::LayerNorm { epsilon, .. } => (*epsilon == 0.0).then_some(0),
             Kind::Dropout { .. } | Kind::Mix { .. } | Kind::Flatten | Kind::Aggregate(_) => Some(1),
             Kind::Serial(ops) => ops.iter().try_fold(1, |all: i32, op| all.checked_mul(op.degree()?)),
-            Kind::Sum { ops, .. } => same(Box::new(ops.iter().map(|(_, op)| op.degree()))),
-            Kind::Join { ops, .. } => same(Box::new(ops.iter().map(Op::degree))),
+            Kind::Sum { ops, .. } => same(ops.iter().map(|(_, op)| op.degree())),
+            Kind::Join { ops, .. } => same(ops.iter().map(Op::degree)),
             Kind::Product(ops) => ops.iter().try_fold(0, |all: i32, op| all.checked_add(op.degree()?)),
             Kind::Activation { .. } | Kind::Embedding(_) | Kind::Attention { .. } | Kind::Custom(_) => None,
         }
     }
+}
+
+/// The degree of all branches, if they agree.
+fn same(mut degrees: impl Iterator<Item = Option<i32>>) -> Option<i32> {
+    let first = degrees.next()??;
+    degrees.all(|degree| degree == Some(first)).then_some(first)
 }
 
 /// For each sample the power of two below its largest number; 1 for one of zeros.
