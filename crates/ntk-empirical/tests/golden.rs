@@ -50,7 +50,8 @@ fn worst(case: &Case, net: &ntk_core::Net) -> Result<f64, Box<dyn std::error::Er
         let Array(values) = weights.next().ok_or("a weight is missing")?;
         let shape = shapes.get(&name).ok_or("a name is missing")?.dims();
         let values = &apart(values, shape);
-        if values.len() != shape.iter().product::<usize>() {
+        let of_bias = values.shape().first() == Some(&1) && values.shape().last() == shape.last();
+        if values.shape() != shape && !(of_bias && values.len() == shape.iter().product::<usize>()) {
             return Err(format!("{name} has shape {shape:?}, not {:?}", values.shape()).into());
         }
         parameters.insert(name, Tensor::from_iter(values.iter().copied(), &Device::Cpu)?.reshape(shape)?);
